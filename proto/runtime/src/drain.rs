@@ -1,0 +1,210 @@
+//! An orderly end: named phases, ended one after the other, each with a deadline.
+//!
+//! `app.rs` makes the phases in the order in which they shall end (first what takes in, last what stores) and spawns
+//! every task in one of them. A task that ends, or panics, while its phase still stands is a fault of the program: it
+//! is logged by name and ends the program in order, since half a program that looks alive is worse than none.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Phases in the order in which they end.
+#[derive(Debug, Default)]
+pub struct Drain {
+    phases: Vec<Phase>,
+    fault: CancellationToken,
+}
+
+/// Tasks that end together.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    name: &'static str,
+    deadline: Duration,
+    token: CancellationToken,
+    tracker: TaskTracker,
+    fault: CancellationToken,
+}
+
+/// Why the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// SIGINT or SIGTERM.
+    Asked,
+    /// A task ended on its own.
+    Fault,
+}
+
+/// How the drain went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Phases whose tasks had not ended at their deadline, and how many were left; their work may be lost.
+    pub overdue: Vec<(&'static str, usize)>,
+}
+
+// === impl Drain ===
+
+impl Drain {
+    /// Adds the next phase to end. `deadline` is how long its tasks may take after they were told to.
+    pub fn phase(&mut self, name: &'static str, deadline: Duration) -> Phase {
+        let phase = Phase {
+            name,
+            deadline,
+            token: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+            fault: self.fault.clone(),
+        };
+        self.phases.push(phase.clone());
+        phase
+    }
+
+    /// Waits for SIGINT, SIGTERM or a fault.
+    pub async fn until_asked(&self) -> Reason {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            tracing::error!("cannot listen for SIGINT and SIGTERM; the program ends only by a fault");
+            self.fault.cancelled().await;
+            return Reason::Fault;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => Reason::Asked,
+            _ = terminate.recv() => Reason::Asked,
+            () = self.fault.cancelled() => Reason::Fault,
+        }
+    }
+
+    /// A token that is cancelled when a task ended on its own.
+    pub fn fault(&self) -> CancellationToken {
+        self.fault.clone()
+    }
+
+    /// Ends each phase in order: tells its tasks, then waits until they ended or the deadline passed.
+    pub async fn run(self) -> Report {
+        let mut overdue = Vec::new();
+        for phase in self.phases {
+            tracing::debug!(phase = phase.name, tasks = phase.tracker.len(), "draining");
+            phase.token.cancel();
+            phase.tracker.close();
+            if timeout(phase.deadline, phase.tracker.wait()).await.is_err() {
+                let left = phase.tracker.len();
+                tracing::warn!(phase = phase.name, left, deadline = ?phase.deadline, "phase did not end in time");
+                overdue.push((phase.name, left));
+            }
+        }
+        Report { overdue }
+    }
+}
+
+// === impl Phase ===
+
+impl Phase {
+    /// Cancelled when the phase shall end.
+    pub fn token(&self) -> CancellationToken {
+        self.token.clone()
+    }
+
+    /// Starts a task of this phase. It must run until the phase's token is cancelled.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let (token, fault) = (self.token.clone(), self.fault.clone());
+        let handle = tokio::spawn(task);
+        self.tracker.spawn(async move {
+            let ended = handle.await;
+            if !token.is_cancelled() {
+                tracing::error!(task = name, panicked = ended.is_err(), "task ended on its own; the program ends");
+                fault.cancel();
+            }
+        });
+    }
+
+    /// Starts a thread of this phase, for work that blocks. The same holds for it.
+    pub fn spawn_thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let (done, ended) = tokio::sync::oneshot::channel::<()>();
+        std::thread::Builder::new().name(name.into()).spawn(move || {
+            // Dropped at the end of the thread, also when it panics.
+            let _done = done;
+            work();
+        })?;
+        self.spawn(name, async move {
+            let _ = ended.await;
+        });
+        Ok(())
+    }
+
+    /// Starts a short-lived task of this phase (a connection, a request): it may end whenever it likes.
+    pub fn spawn_transient(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(task);
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.overdue.is_empty() {
+            return f.write_str("everything ended in time");
+        }
+        for (index, (name, left)) in self.overdue.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}: {left} left")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[tokio::test(start_paused = true)]
+    async fn phases_end_in_the_order_in_which_they_were_made() {
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let mut drain = Drain::default();
+        for name in ["first", "second", "third"] {
+            let phase = drain.phase(name, Duration::from_secs(1));
+            let (token, ended) = (phase.token(), ended.clone());
+            phase.spawn(name, async move {
+                token.cancelled().await;
+                ended.lock().expect("not poisoned").push(name);
+            });
+        }
+        let report = drain.run().await;
+        assert_eq!(report.overdue, []);
+        assert_eq!(*ended.lock().expect("not poisoned"), ["first", "second", "third"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_hangs_costs_its_phase_and_is_named_but_the_next_phase_still_ends() {
+        let mut drain = Drain::default();
+        drain.phase("stuck", Duration::from_secs(5)).spawn("forever", std::future::pending());
+        let last = drain.phase("last", Duration::from_secs(5));
+        let token = last.token();
+        last.spawn("fine", async move { token.cancelled().await });
+        assert_eq!(drain.run().await.overdue, [("stuck", 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_ends_the_program() {
+        let mut drain = Drain::default();
+        drain.phase("work", Duration::from_secs(1)).spawn("bad", async { panic!("on purpose") });
+        assert_eq!(drain.until_asked().await, Reason::Fault);
+    }
+
+    #[tokio::test]
+    async fn a_thread_is_waited_for() {
+        let mut drain = Drain::default();
+        let phase = drain.phase("work", Duration::from_secs(5));
+        let token = phase.token();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let started = phase.spawn_thread("blocking", move || {
+            let _ = wait.recv();
+        });
+        started.expect("a thread starts");
+        tokio::spawn(async move {
+            token.cancelled().await;
+            drop(go);
+        });
+        assert_eq!(drain.run().await.overdue, []);
+    }
+}

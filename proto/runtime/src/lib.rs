@@ -1,0 +1,8 @@
+//! What both programs need to run for months: a clock, a backoff, an orderly end, logs without secrets.
+
+pub mod backoff;
+pub mod clock;
+pub mod config;
+pub mod drain;
+pub mod log;
+pub mod secret;

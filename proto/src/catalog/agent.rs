@@ -1,0 +1,207 @@
+//! What the agent says of itself. It streams these like any other source (`agent`), and serves them on `/metrics`.
+
+use super::Metric;
+use crate::sample::Kind::{Counter, Gauge};
+
+/// Every row of this file.
+pub(super) const AGENT_ROWS: &[&Metric] = &[
+    &AGENT_INFO,
+    &COLLECTOR_PASSES_TOTAL,
+    &COLLECTOR_FAILURES_TOTAL,
+    &COLLECTOR_OVERRUNS_TOTAL,
+    &COLLECTOR_HEALTHY,
+    &COLLECTOR_DURATION_SECONDS,
+    &AGENT_DROPPED_PASSES_TOTAL,
+    &SPOOL_RECORDS_IN_TOTAL,
+    &SPOOL_RECORDS_OUT_TOTAL,
+    &SPOOL_RECORDS_DROPPED_TOTAL,
+    &SPOOL_RECORDS_WAITING,
+    &SPOOL_BYTES,
+    &SPOOL_MAX_BYTES,
+    &SPOOL_SYNC_FAILURES_TOTAL,
+    &UPLINK_CONNECTED,
+    &UPLINK_CONNECTS_TOTAL,
+    &UPLINK_FAILURES_TOTAL,
+    &UPLINK_BATCHES_SENT_TOTAL,
+    &UPLINK_BATCHES_ACKED_TOTAL,
+    &UPLINK_BATCHES_REFUSED_TOTAL,
+    &AGENT_RESIDENT_BYTES,
+    &AGENT_CPU_SECONDS_TOTAL,
+];
+
+/// The agent's build.
+pub const AGENT_INFO: Metric = Metric {
+    name: "monitoring_agent_info",
+    kind: Gauge,
+    unit: "1",
+    labels: &["version"],
+    help: "Always 1; says which version of the agent runs.",
+};
+/// Passes taken.
+pub const COLLECTOR_PASSES_TOTAL: Metric = Metric {
+    name: "monitoring_collector_passes_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["collector"],
+    help: "Collection passes begun, by collector.",
+};
+/// Passes that failed.
+pub const COLLECTOR_FAILURES_TOTAL: Metric = Metric {
+    name: "monitoring_collector_failures_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["collector"],
+    help: "Collection passes that failed wholly or in part, by collector.",
+};
+/// Passes that overran.
+pub const COLLECTOR_OVERRUNS_TOTAL: Metric = Metric {
+    name: "monitoring_collector_overruns_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["collector"],
+    help: "Collection passes that took longer than the collector's deadline, by collector.",
+};
+/// Health.
+pub const COLLECTOR_HEALTHY: Metric = Metric {
+    name: "monitoring_collector_healthy",
+    kind: Gauge,
+    unit: "1",
+    labels: &["collector"],
+    help: "Whether the collector's last pass succeeded within its deadline.",
+};
+/// Duration of the last pass.
+pub const COLLECTOR_DURATION_SECONDS: Metric = Metric {
+    name: "monitoring_collector_duration_seconds",
+    kind: Gauge,
+    unit: "seconds",
+    labels: &["collector"],
+    help: "How long the collector's last pass took.",
+};
+/// Passes that did not reach the spool.
+pub const AGENT_DROPPED_PASSES_TOTAL: Metric = Metric {
+    name: "monitoring_agent_passes_dropped_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Passes that never reached the spool, by reason.",
+};
+/// Records put into the spool.
+pub const SPOOL_RECORDS_IN_TOTAL: Metric = Metric {
+    name: "monitoring_spool_records_in_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Records that entered the spool, those found in it at the start included.",
+};
+/// Records acknowledged.
+pub const SPOOL_RECORDS_OUT_TOTAL: Metric = Metric {
+    name: "monitoring_spool_records_out_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Records that left the spool because the aggregator has them.",
+};
+/// Records lost.
+pub const SPOOL_RECORDS_DROPPED_TOTAL: Metric = Metric {
+    name: "monitoring_spool_records_dropped_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Records that left the spool without being delivered, by reason.",
+};
+/// Records waiting.
+pub const SPOOL_RECORDS_WAITING: Metric = Metric {
+    name: "monitoring_spool_records_waiting",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Records in the spool that the aggregator has not acknowledged.",
+};
+/// Bytes on disk.
+pub const SPOOL_BYTES: Metric = Metric {
+    name: "monitoring_spool_bytes",
+    kind: Gauge,
+    unit: "bytes",
+    labels: &[],
+    help: "Bytes that the spool takes on the disk.",
+};
+/// Bound of the bytes on disk.
+pub const SPOOL_MAX_BYTES: Metric = Metric {
+    name: "monitoring_spool_max_bytes",
+    kind: Gauge,
+    unit: "bytes",
+    labels: &[],
+    help: "Bytes that the spool may take on the disk.",
+};
+/// Failed syncs.
+pub const SPOOL_SYNC_FAILURES_TOTAL: Metric = Metric {
+    name: "monitoring_spool_sync_failures_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Writes to the spool's disk that failed to become durable and were written again elsewhere.",
+};
+/// Whether the stream stands.
+pub const UPLINK_CONNECTED: Metric = Metric {
+    name: "monitoring_uplink_connected",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Whether the stream to the aggregator stands.",
+};
+/// Streams opened.
+pub const UPLINK_CONNECTS_TOTAL: Metric = Metric {
+    name: "monitoring_uplink_connects_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Streams to the aggregator that were opened.",
+};
+/// Streams that failed.
+pub const UPLINK_FAILURES_TOTAL: Metric = Metric {
+    name: "monitoring_uplink_failures_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Streams to the aggregator that failed or could not be opened, by reason.",
+};
+/// Batches sent.
+pub const UPLINK_BATCHES_SENT_TOTAL: Metric = Metric {
+    name: "monitoring_uplink_batches_sent_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Batches sent, repeated ones included.",
+};
+/// Batches acked.
+pub const UPLINK_BATCHES_ACKED_TOTAL: Metric = Metric {
+    name: "monitoring_uplink_batches_acked_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Batches that the aggregator has acknowledged as durable.",
+};
+/// Batches refused.
+pub const UPLINK_BATCHES_REFUSED_TOTAL: Metric = Metric {
+    name: "monitoring_uplink_batches_refused_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Batches that the aggregator refused for good; they lie in the spool's dead folder.",
+};
+/// Memory of the agent.
+pub const AGENT_RESIDENT_BYTES: Metric = Metric {
+    name: "monitoring_agent_resident_memory_bytes",
+    kind: Gauge,
+    unit: "bytes",
+    labels: &[],
+    help: "Resident memory of the agent itself.",
+};
+/// CPU of the agent.
+pub const AGENT_CPU_SECONDS_TOTAL: Metric = Metric {
+    name: "monitoring_agent_cpu_seconds_total",
+    kind: Counter,
+    unit: "seconds",
+    labels: &[],
+    help: "CPU time that the agent itself has used.",
+};

@@ -1,0 +1,232 @@
+//! What the aggregator says of itself.
+
+use super::Metric;
+use crate::sample::Kind::{Counter, Gauge, Histogram};
+
+/// Every row of this file.
+pub(super) const AGGREGATOR_ROWS: &[&Metric] = &[
+    &BUILD_INFO,
+    &AGENT_UP,
+    &AGENTS,
+    &AGENT_CLOCK_OFFSET_SECONDS,
+    &INGEST_STREAMS,
+    &INGEST_BATCHES_TOTAL,
+    &INGEST_SAMPLES_TOTAL,
+    &INGEST_REFUSED_BATCHES_TOTAL,
+    &INGEST_DROPPED_SAMPLES_TOTAL,
+    &INGEST_RESTAMPED_PASSES_TOTAL,
+    &INGEST_MISSING_RECORDS_TOTAL,
+    &INGEST_QUEUE_BATCHES,
+    &INGEST_COMMIT_DURATION_SECONDS,
+    &INGEST_COMMIT_FAILURES_TOTAL,
+    &HEAD_SERIES,
+    &HEAD_SAMPLES,
+    &RULE_EVALUATIONS_TOTAL,
+    &RULE_EVALUATION_FAILURES_TOTAL,
+    &RULE_EVALUATIONS_MISSED_TOTAL,
+    &RULE_EVALUATION_DURATION_SECONDS,
+    &ALERTS,
+    &CONFIG_RELOAD_SUCCESSFUL,
+    &NOTIFICATIONS_TOTAL,
+    &NOTIFICATIONS_FAILED_TOTAL,
+    &NOTIFICATION_QUEUE,
+    &NOTIFICATION_LATENCY_SECONDS,
+    &STORE_UP,
+];
+
+/// The aggregator's build.
+pub const BUILD_INFO: Metric = Metric {
+    name: "monitoring_aggregator_info",
+    kind: Gauge,
+    unit: "1",
+    labels: &["version", "database"],
+    help: "Always 1; says which version of the aggregator runs, and on which database.",
+};
+/// Like Prometheus's `up`.
+pub const AGENT_UP: Metric = Metric {
+    name: "monitoring_agent_up",
+    kind: Gauge,
+    unit: "1",
+    labels: &["service", "instance"],
+    help: "1 while an agent's batches arrive, 0 when it went silent; gone when it said goodbye.",
+};
+/// Agents by state.
+pub const AGENTS: Metric = Metric {
+    name: "monitoring_agents",
+    kind: Gauge,
+    unit: "1",
+    labels: &["state"],
+    help: "Known agents by state: up, silent, stopped.",
+};
+/// Offset of the agents' clocks.
+pub const AGENT_CLOCK_OFFSET_SECONDS: Metric = Metric {
+    name: "monitoring_agent_clock_offset_seconds",
+    kind: Gauge,
+    unit: "seconds",
+    labels: &["service", "instance"],
+    help: "How far the agent's clock is ahead of the aggregator's, measured when it connected.",
+};
+/// Open streams.
+pub const INGEST_STREAMS: Metric =
+    Metric { name: "monitoring_ingest_streams", kind: Gauge, unit: "1", labels: &[], help: "Open streams of agents." };
+/// Batches by outcome.
+pub const INGEST_BATCHES_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_batches_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["outcome"],
+    help: "Batches by outcome: stored, replayed (already stored, acknowledged again) or refused.",
+};
+/// Samples stored.
+pub const INGEST_SAMPLES_TOTAL: Metric =
+    Metric { name: "monitoring_ingest_samples_total", kind: Counter, unit: "1", labels: &[], help: "Samples stored." };
+/// Batches refused.
+pub const INGEST_REFUSED_BATCHES_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_refused_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Messages of agents that were refused, by reason.",
+};
+/// Samples dropped.
+pub const INGEST_DROPPED_SAMPLES_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_dropped_samples_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Samples of accepted batches that were not stored, by reason.",
+};
+/// Passes moved to the time of arrival.
+pub const INGEST_RESTAMPED_PASSES_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_restamped_passes_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Passes whose time lay far in the future and was replaced by that of their arrival.",
+};
+/// Records that agents lost.
+pub const INGEST_MISSING_RECORDS_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_missing_records_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Records that agents said they had to drop, by reason, and sequence numbers that never came (unexplained).",
+};
+/// Batches waiting for a commit.
+pub const INGEST_QUEUE_BATCHES: Metric = Metric {
+    name: "monitoring_ingest_queue_batches",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Batches that wait for the next commit.",
+};
+/// Duration of commits.
+pub const INGEST_COMMIT_DURATION_SECONDS: Metric = Metric {
+    name: "monitoring_ingest_commit_duration_seconds",
+    kind: Histogram,
+    unit: "seconds",
+    labels: &[],
+    help: "Time that a group commit took.",
+};
+/// Commits that failed.
+pub const INGEST_COMMIT_FAILURES_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_commit_failures_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Group commits that failed and were tried again.",
+};
+/// Series in memory.
+pub const HEAD_SERIES: Metric =
+    Metric { name: "monitoring_head_series", kind: Gauge, unit: "1", labels: &[], help: "Series in memory." };
+/// Samples in memory.
+pub const HEAD_SAMPLES: Metric =
+    Metric { name: "monitoring_head_samples", kind: Gauge, unit: "1", labels: &[], help: "Samples in memory." };
+/// Evaluations.
+pub const RULE_EVALUATIONS_TOTAL: Metric = Metric {
+    name: "monitoring_rule_evaluations_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["group"],
+    help: "Evaluations of rules, by group.",
+};
+/// Failed evaluations.
+pub const RULE_EVALUATION_FAILURES_TOTAL: Metric = Metric {
+    name: "monitoring_rule_evaluation_failures_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["group"],
+    help: "Evaluations of rules that failed, by group.",
+};
+/// Missed evaluations.
+pub const RULE_EVALUATIONS_MISSED_TOTAL: Metric = Metric {
+    name: "monitoring_rule_evaluations_missed_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["group"],
+    help: "Evaluations of a group that were due while the one before still ran or the database was away, by group.",
+};
+/// Duration of evaluations.
+pub const RULE_EVALUATION_DURATION_SECONDS: Metric = Metric {
+    name: "monitoring_rule_evaluation_duration_seconds",
+    kind: Histogram,
+    unit: "seconds",
+    labels: &[],
+    help: "Time that the evaluation of one group took, its commit included.",
+};
+/// Alerts by state.
+pub const ALERTS: Metric = Metric {
+    name: "monitoring_alerts",
+    kind: Gauge,
+    unit: "1",
+    labels: &["state"],
+    help: "Alert instances by state: pending, firing.",
+};
+/// Whether the configuration in force is the newest.
+pub const CONFIG_RELOAD_SUCCESSFUL: Metric = Metric {
+    name: "monitoring_config_last_reload_successful",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Whether the rule file that was read last is in force.",
+};
+/// Notifications sent.
+pub const NOTIFICATIONS_TOTAL: Metric = Metric {
+    name: "monitoring_notifications_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["channel"],
+    help: "Notifications that a channel has accepted.",
+};
+/// Notifications that failed.
+pub const NOTIFICATIONS_FAILED_TOTAL: Metric = Metric {
+    name: "monitoring_notifications_failed_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["channel", "reason"],
+    help: "Attempts to notify that failed, by channel and reason.",
+};
+/// Notifications waiting.
+pub const NOTIFICATION_QUEUE: Metric = Metric {
+    name: "monitoring_notification_queue",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Notifications that wait to be sent.",
+};
+/// Latency of notifications.
+pub const NOTIFICATION_LATENCY_SECONDS: Metric = Metric {
+    name: "monitoring_notification_latency_seconds",
+    kind: Histogram,
+    unit: "seconds",
+    labels: &[],
+    help: "Time from the evaluation that made a notification until a channel accepted it.",
+};
+/// Whether the database answers.
+pub const STORE_UP: Metric = Metric {
+    name: "monitoring_store_up",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Whether the database answered last time.",
+};

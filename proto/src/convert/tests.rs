@@ -1,0 +1,287 @@
+//! Golden bytes of each message, beside the laws that they obey.
+
+use super::*;
+use crate::name::NameError;
+use crate::sample::STALE;
+use proptest::prelude::*;
+
+fn hello() -> Hello {
+    Hello {
+        agent_id: Uuid::from_u128(0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f),
+        service: "agenda".into(),
+        instance: "agenda-1".into(),
+        clinic_id: Some(Uuid::from_u128(42)),
+        interval: Duration::from_secs(1),
+        wall: Timestamp::from_millis(1_795_442_590_123),
+        monotonic: Duration::from_nanos(77),
+        boot_id: "b00t".into(),
+        agent_version: "0.1.0".into(),
+    }
+}
+
+fn gauge(name: &str, labels: &[(&str, &str)]) -> SeriesDef {
+    let key = SeriesKey::try_new(name, labels.iter().copied()).expect("a legal series");
+    SeriesDef { key, kind: Kind::Gauge }
+}
+
+fn schema() -> SchemaBytes {
+    SchemaBytes::encode("host", &[gauge("a", &[]), gauge("b_bytes", &[("device", "sda")])])
+}
+
+fn pass(at: i64, values: &[f64]) -> Pass {
+    Pass { at: Timestamp::from_millis(at), values: values.to_vec() }
+}
+
+fn position(seq: u64) -> Position {
+    Position { epoch: 0xabcd, seq }
+}
+
+fn raw(frames: &[(&SchemaBytes, &[Pass])]) -> RawBatch {
+    let record = encode_record(frames).expect("within the limits");
+    RawBatch::from_record(&record, position(7)).expect("what was encoded decodes")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn from_agent_bytes(message: FromAgent) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_from_agent(message, &mut bytes);
+    bytes
+}
+
+fn to_agent_bytes(message: ToAgent) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_to_agent(message, &mut bytes);
+    bytes
+}
+
+#[test]
+fn golden_bytes_of_what_an_agent_says() {
+    let batch = raw(&[(&schema(), &[pass(1000, &[1.5, STALE])])]);
+    let gap = Gap { epoch: 1, first_seq: 2, last_seq: 3, reason: "spool_full".into() };
+    insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Hello(RawHello::new(hello())))));
+    insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Batch(batch))));
+    insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Batch(RawBatch::for_gap(&gap)))));
+    insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Goodbye { reason: "shutdown".into() })));
+}
+
+#[test]
+fn golden_bytes_of_what_the_aggregator_answers() {
+    let refusal = Refusal {
+        reason: RefusalReason::InvalidBatch,
+        position: Some(position(7)),
+        message: "no".into(),
+        retry_after: Some(Duration::from_millis(1500)),
+    };
+    insta::assert_snapshot!(hex(&to_agent_bytes(ToAgent::Welcome)));
+    insta::assert_snapshot!(hex(&to_agent_bytes(ToAgent::Ack(position(7)))));
+    insta::assert_snapshot!(hex(&to_agent_bytes(ToAgent::Refusal(refusal.clone()))));
+    let back = decode_to_agent(to_agent_bytes(ToAgent::Refusal(refusal.clone())).as_slice()).expect("decodes");
+    assert_eq!(back, ToAgent::Refusal(refusal));
+}
+
+#[test]
+fn a_hello_comes_back_as_it_was() {
+    let bytes = from_agent_bytes(FromAgent::Hello(RawHello::new(hello())));
+    let Ok(FromAgent::Hello(raw)) = decode_from_agent(bytes.as_slice()) else { panic!("a hello") };
+    assert_eq!(raw.check(), Ok(hello()));
+}
+
+#[test]
+fn each_mistake_of_a_hello_is_named() {
+    let broken = |change: fn(&mut v1::Hello)| {
+        let RawHello(mut wire) = RawHello::new(hello());
+        change(&mut wire);
+        RawHello(wire).check().unwrap_err()
+    };
+    assert_eq!(broken(|h| h.protocol_version = 2), Refused::Version(2));
+    assert_eq!(broken(|h| h.agent_id = Bytes::new()), Refused::IdLength { field: "agent_id", found: 0 });
+    assert_eq!(broken(|h| h.service = String::new()), Refused::Identity { field: "service" });
+    assert_eq!(broken(|h| h.instance = "x\n".into()), Refused::Identity { field: "instance" });
+    assert_eq!(broken(|h| h.service = "x".repeat(101)), Refused::Identity { field: "service" });
+    assert_eq!(broken(|h| h.clinic_id = "42".into()), Refused::ClinicId);
+    assert_eq!(broken(|h| h.interval_ms = 0), Refused::Interval(0));
+    assert_eq!(broken(|h| h.interval_ms = u64::MAX), Refused::Interval(u64::MAX));
+}
+
+#[test]
+fn a_stream_carries_each_schema_once_and_the_receiver_still_knows_it() {
+    let schema = schema();
+    let mut first = raw(&[(&schema, &[pass(1, &[1.0, 2.0])])]);
+    let mut second = raw(&[(&schema, &[pass(2, &[3.0, 4.0])])]);
+    let mut sent = HashSet::new();
+    first.strip(&mut sent);
+    second.strip(&mut sent);
+    assert_eq!(first.schemas().count(), 1);
+    assert_eq!(second.schemas().count(), 0);
+
+    let mut known = HashMap::new();
+    assert_eq!(second.resolve(&mut known), Err(Refused::UnknownSchema(schema.id.0)));
+    first.resolve(&mut known).expect("defines its schema");
+    let batch = second.resolve(&mut known).expect("the schema is known now");
+    assert_eq!(batch.frames[0].passes, [pass(2, &[3.0, 4.0])]);
+    assert_eq!(batch.frames[0].schema.series.len(), 2);
+}
+
+#[test]
+fn the_log_form_has_no_schemas_and_reads_back() {
+    let batch = raw(&[(&schema(), &[pass(1, &[1.0, 2.0])])]);
+    let mut known = HashMap::new();
+    let before = batch.resolve(&mut known).expect("resolves");
+    let log = batch.to_log().expect("within the limits");
+    let read = RawBatch::from_record(&log, position(7)).expect("reads back");
+    assert_eq!(read.schemas().count(), 0);
+    assert_eq!(read.resolve(&mut known), Ok(before));
+}
+
+#[test]
+fn a_gap_stands_at_the_last_lost_record_and_comes_back_as_it_was() {
+    let gap = Gap { epoch: 9, first_seq: 2, last_seq: 5, reason: "corrupt".into() };
+    let batch = RawBatch::for_gap(&gap).resolve(&mut HashMap::new()).expect("resolves");
+    assert_eq!(batch.position, Position { epoch: 9, seq: 5 });
+    assert_eq!((batch.frames, batch.gaps), (vec![], vec![gap]));
+}
+
+#[test]
+fn passes_from_the_future_are_moved_to_their_arrival_and_counted() {
+    let mut batch = raw(&[(&schema(), &[pass(10, &[1.0, 2.0]), pass(9_999, &[1.0, 2.0])])]);
+    let (latest, now) = (Timestamp::from_millis(100), Timestamp::from_millis(50));
+    assert_eq!(batch.restamp_future(latest, now), 1);
+    let batch = batch.resolve(&mut HashMap::new()).expect("resolves");
+    let times: Vec<i64> = batch.frames[0].passes.iter().map(|p| p.at.as_millis()).collect();
+    assert_eq!(times, [10, 50]);
+}
+
+/// A batch of one frame whose schema and passes were changed on the wire.
+fn tampered(change_schema: impl FnOnce(&mut v1::Schema), change_batch: impl FnOnce(&mut v1::Batch)) -> Refused {
+    let mut wire = v1::Schema::decode(schema().bytes).expect("decodes");
+    change_schema(&mut wire);
+    let bytes = Bytes::from(wire.encode_to_vec());
+    let schema = SchemaBytes { id: SchemaId(xxh3_64(&bytes)), bytes };
+    let RawBatch(mut batch) = raw(&[(&schema, &[pass(1, &[1.0, 2.0])])]);
+    change_batch(&mut batch);
+    RawBatch(batch).resolve(&mut HashMap::new()).unwrap_err()
+}
+
+#[test]
+fn each_mistake_of_a_batch_is_named() {
+    let same = |_: &mut v1::Schema| {};
+    let fine = |_: &mut v1::Batch| {};
+    assert_eq!(tampered(same, |b| b.seq = 0), Refused::SeqZero);
+    assert_eq!(tampered(same, |b| b.epoch = Bytes::new()), Refused::IdLength { field: "epoch", found: 0 });
+    assert_eq!(
+        tampered(same, |b| b.frames = vec![v1::Frame::default(); FRAMES_PER_BATCH_MAX + 1]),
+        Refused::TooManyFrames(FRAMES_PER_BATCH_MAX + 1)
+    );
+    assert_eq!(
+        tampered(same, |b| b.gaps = vec![v1::Gap::default(); GAPS_PER_BATCH_MAX + 1]),
+        Refused::TooManyGaps(GAPS_PER_BATCH_MAX + 1)
+    );
+    assert_eq!(
+        tampered(same, |b| b.frames[0].passes = vec![v1::Pass::default(); PASSES_PER_FRAME_MAX + 1]),
+        Refused::TooManyPasses(PASSES_PER_FRAME_MAX + 1)
+    );
+    assert!(matches!(
+        tampered(same, |b| b.frames[0].passes[0].values = vec![0.0; BATCH_MAX_BYTES / 8 + 1]),
+        Refused::TooLarge(_)
+    ));
+    assert_eq!(
+        tampered(same, |b| b.frames[0].passes[0].values.push(1.0)),
+        Refused::PassWidth { source_name: "host".into(), values: 3, series: 2 }
+    );
+    assert!(matches!(tampered(same, |b| b.frames[0].schema_id = 1), Refused::SchemaHash { said: 1, .. }));
+    assert_eq!(tampered(|s| s.source = "Host".into(), fine), Refused::SourceName);
+    assert_eq!(
+        tampered(|s| s.series[0].name = "9".into(), fine),
+        Refused::Name { source_name: "host".into(), problem: NameError::Metric("9".into()) }
+    );
+    assert!(matches!(tampered(|s| s.series[0].kind = 99, fine), Refused::Kind { kind: 99, .. }));
+    assert_eq!(tampered(|s| s.series[1] = s.series[0].clone(), fine), Refused::DuplicateSeries("a{}".into()));
+    let label = v1::Label { name: "x".into(), value: "y".into() };
+    assert!(matches!(
+        tampered(|s| s.series[0].labels = vec![label; 31], fine),
+        Refused::Name { problem: NameError::TooMany(31), .. }
+    ));
+    assert_eq!(
+        tampered(|s| s.series = vec![s.series[0].clone(); SERIES_PER_SCHEMA_MAX + 1], fine),
+        Refused::TooManySeries { source_name: "host".into(), series: SERIES_PER_SCHEMA_MAX + 1 }
+    );
+}
+
+#[test]
+fn a_batch_larger_than_the_limit_is_refused_before_it_reaches_the_spool() {
+    let wide: Vec<SeriesDef> = (0..1000).map(|i| gauge(&format!("m{i}"), &[])).collect();
+    let schema = SchemaBytes::encode("host", &wide);
+    let passes: Vec<Pass> = (0..500).map(|at| pass(at, &vec![1.0; 1000])).collect();
+    assert!(matches!(encode_record(&[(&schema, &passes)]), Err(Refused::TooLarge(_))));
+}
+
+#[test]
+fn a_large_batch_is_packed_on_the_wire_and_comes_back_as_it_was() {
+    let wide: Vec<SeriesDef> = (0..100).map(|i| gauge(&format!("m{i}"), &[("device", "sda")])).collect();
+    let schema = SchemaBytes::encode("host", &wide);
+    let batch = raw(&[(&schema, &[pass(1, &vec![1.0; 100])])]);
+    let bytes = from_agent_bytes(FromAgent::Batch(batch.clone()));
+    assert!(bytes.len() < batch.encoded_bytes() / 2, "{} of {}", bytes.len(), batch.encoded_bytes());
+    assert_eq!(decode_from_agent(bytes.as_slice()), Ok(FromAgent::Batch(batch)));
+}
+
+#[test]
+fn a_packed_batch_that_expands_beyond_the_limit_is_refused() {
+    let packed = Bytes::from(zstd::bulk::compress(&vec![0; BATCH_MAX_BYTES + 1], 1).expect("compresses"));
+    let batch = v1::Batch { epoch: epoch_bytes(1), seq: 1, packed, ..v1::Batch::default() };
+    let kind = Some(v1::agent_message::Kind::Batch(batch));
+    let bytes = v1::AgentMessage { kind }.encode_to_vec();
+    assert_eq!(decode_from_agent(bytes.as_slice()), Err(Refused::TooLarge(BATCH_MAX_BYTES + 1)));
+}
+
+#[test]
+fn a_record_that_expands_beyond_the_limit_is_refused() {
+    let bomb = zstd::bulk::compress(&vec![0; BATCH_MAX_BYTES + 1], 1).expect("compresses");
+    assert!(bomb.len() < 1024);
+    assert_eq!(RawBatch::from_record(&bomb, position(1)), Err(Refused::TooLarge(BATCH_MAX_BYTES + 1)));
+    // One that does not say its size is stopped at the limit.
+    let silent = zstd::stream::encode_all(vec![0; BATCH_MAX_BYTES + 1].as_slice(), 1).expect("compresses");
+    assert!(RawBatch::from_record(&silent, position(1)).is_err());
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = decode_from_agent(bytes.as_slice());
+        let _ = decode_to_agent(bytes.as_slice());
+        let _ = RawBatch::from_record(&bytes, position(1));
+        let id = SchemaId(xxh3_64(&bytes));
+        let _ = SchemaBytes { id, bytes: Bytes::from(bytes) }.decode();
+    }
+
+    #[test]
+    fn a_batch_with_one_byte_changed_never_panics(at in 0_usize..400, bit in 0_u8..8) {
+        let batch = raw(&[(&schema(), &[pass(1000, &[1.5, 2.5])])]);
+        let mut bytes = from_agent_bytes(FromAgent::Batch(batch));
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        if let Ok(FromAgent::Batch(batch)) = decode_from_agent(bytes.as_slice()) {
+            let _ = batch.resolve(&mut HashMap::new());
+        }
+    }
+
+    #[test]
+    fn what_an_agent_records_is_what_the_aggregator_reads(
+        values in proptest::collection::vec(any::<u64>(), 1..20),
+        times in proptest::collection::vec(any::<i64>(), 1..5),
+    ) {
+        let series: Vec<SeriesDef> = (0..values.len()).map(|i| gauge(&format!("m{i}"), &[("i", "x")])).collect();
+        let schema = SchemaBytes::encode("host", &series);
+        let floats: Vec<f64> = values.iter().map(|bits| f64::from_bits(*bits)).collect();
+        let passes: Vec<Pass> = times.iter().map(|at| pass(*at, &floats)).collect();
+        let batch = raw(&[(&schema, &passes)]).resolve(&mut HashMap::new()).expect("resolves");
+        prop_assert_eq!(&batch.frames[0].schema.series, &series);
+        for (read, at) in batch.frames[0].passes.iter().zip(times) {
+            prop_assert_eq!(read.at.as_millis(), at);
+            prop_assert!(read.values.iter().map(|v| v.to_bits()).eq(values.iter().copied()));
+        }
+    }
+}

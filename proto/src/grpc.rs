@@ -1,0 +1,91 @@
+//! The gRPC stubs of the agent's stream, in domain types: messages are encoded and decoded by `convert`.
+
+use crate::convert;
+use crate::message::{FromAgent, ToAgent};
+use std::marker::PhantomData;
+use tonic::Status;
+use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+mod stubs {
+    #![allow(missing_docs, clippy::pedantic, unused_qualifications, reason = "generated")]
+    include!(concat!(env!("OUT_DIR"), "/atendeai.monitoring.v1.Ingest.rs"));
+}
+
+pub use stubs::ingest_client::IngestClient;
+pub use stubs::ingest_server::{Ingest, IngestServer};
+
+/// The stream's codec: encodes `E`, decodes `D`.
+#[derive(Debug)]
+pub struct Codec<E, D>(PhantomData<(E, D)>);
+
+/// One direction of [`Codec`].
+#[derive(Debug)]
+pub struct Direction<T>(PhantomData<T>);
+
+/// A message that can cross the stream.
+pub trait WireMessage: Send + Sized + 'static {
+    /// Appends the encoded message.
+    fn encode(self, buffer: &mut EncodeBuf<'_>);
+    /// Reads one message.
+    fn decode(buffer: &mut DecodeBuf<'_>) -> Result<Self, Status>;
+}
+
+impl WireMessage for FromAgent {
+    fn encode(self, buffer: &mut EncodeBuf<'_>) {
+        convert::encode_from_agent(self, buffer);
+    }
+
+    fn decode(buffer: &mut DecodeBuf<'_>) -> Result<Self, Status> {
+        convert::decode_from_agent(buffer).map_err(|error| Status::invalid_argument(error.to_string()))
+    }
+}
+
+impl WireMessage for ToAgent {
+    fn encode(self, buffer: &mut EncodeBuf<'_>) {
+        convert::encode_to_agent(self, buffer);
+    }
+
+    fn decode(buffer: &mut DecodeBuf<'_>) -> Result<Self, Status> {
+        convert::decode_to_agent(buffer).map_err(|error| Status::invalid_argument(error.to_string()))
+    }
+}
+
+impl<E, D> Default for Codec<E, D> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<E: WireMessage, D: WireMessage> tonic::codec::Codec for Codec<E, D> {
+    type Encode = E;
+    type Decode = D;
+    type Encoder = Direction<E>;
+    type Decoder = Direction<D>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        Direction(PhantomData)
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        Direction(PhantomData)
+    }
+}
+
+impl<E: WireMessage> Encoder for Direction<E> {
+    type Item = E;
+    type Error = Status;
+
+    fn encode(&mut self, item: E, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        item.encode(buffer);
+        Ok(())
+    }
+}
+
+impl<D: WireMessage> Decoder for Direction<D> {
+    type Item = D;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
+        D::decode(buffer).map(Some)
+    }
+}

@@ -1,0 +1,35 @@
+//! Every limit that both sides must agree on, with its reason. A side may be stricter by configuration, never laxer.
+
+use std::time::Duration;
+
+/// Labels on one series. Prometheus has no limit by default; 30 is the most that a dashboard ever groups by, twice over.
+pub const LABELS_MAX: usize = 30;
+/// Bytes of a metric or label name.
+pub const LABEL_NAME_MAX_BYTES: usize = 128;
+/// Bytes of a label value: long enough for a pod name or a route template, too short for a message body.
+pub const LABEL_VALUE_MAX_BYTES: usize = 1024;
+/// Series of one schema. One agent watches one service; a host with many devices stays below 1,000.
+pub const SERIES_PER_SCHEMA_MAX: usize = 2_000;
+/// Series of one agent over all its sources.
+pub const SERIES_PER_AGENT_MAX: usize = 10_000;
+/// Sources (collectors and receivers) of one agent.
+pub const SOURCES_PER_AGENT_MAX: usize = 32;
+/// Frames of one batch: one per source, and room for a schema that changed within the batch.
+pub const FRAMES_PER_BATCH_MAX: usize = 64;
+/// Passes of one frame.
+pub const PASSES_PER_FRAME_MAX: usize = 1_000;
+/// Gap records of one batch.
+pub const GAPS_PER_BATCH_MAX: usize = 100;
+/// Bytes of one encoded batch before compression; below tonic's own limit for a message (4 MiB), so that a batch that
+/// fits here always fits on the wire.
+pub const BATCH_MAX_BYTES: usize = 3 * 1024 * 1024;
+/// Bytes of one gRPC message after decompression.
+pub const MESSAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of a batch at rest, compressed: the spool's largest record.
+pub const RECORD_MAX_BYTES: usize = 1024 * 1024;
+/// Batches that an agent sends ahead of their acks. Enough to fill a group commit, small enough to keep in memory.
+pub const WINDOW_BATCHES: usize = 32;
+/// Bytes of a name in `Hello` (service, instance, version), as the SQL columns have them.
+pub const IDENTITY_MAX_BYTES: usize = 100;
+/// How far ahead of the aggregator's clock a sample may be. Further ahead, its agent's clock is wrong.
+pub const FUTURE_TOLERANCE: Duration = Duration::from_secs(10 * 60);
