@@ -1,0 +1,42 @@
+//! Alerting: rule files, the state of every alert instance, and the notifications that they become.
+//!
+//! Why a crate: this is the part that must never be wrong, so it is the part without a clock, a database or a task.
+//! Time is an argument, rows come in and go out as plain data, and a test is a timetable.
+//!
+//! ```text
+//! text ─ rule_file::parse ─► RuleFile ─► AlertRule ─┐
+//! points of its expression ─────────────────────────┴─► RuleState::step ─► transitions ─► notification::Webhook
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `rule_file` | YAML to rules; every mistake at once, each with line and column |
+//! | `rule` | a rule as it is after every check |
+//! | `duration`, `template`, `number` | `1h30m`, `{{ $value \| humanize }}`, and how Go prints numbers |
+//! | `instance` | one alert instance and its next state |
+//! | `evaluation` | what goes into an evaluation and what comes out |
+//! | `rule_state` | all instances of one rule: step, restore, deletion |
+//! | `fingerprint` | Alertmanager's identity of a label set |
+//! | `notification` | webhook JSON, version 4 |
+//!
+//! The specification is Prometheus's own behaviour; where we differ the item says so and why.
+
+pub mod duration;
+pub mod evaluation;
+pub mod fingerprint;
+pub mod instance;
+pub mod notification;
+mod number;
+pub mod rule;
+pub mod rule_file;
+pub mod rule_state;
+pub mod template;
+mod yaml;
+
+pub use evaluation::{Evaluation, Freshness, Health, Point, Reason, Step, Transition};
+pub use fingerprint::Fingerprint;
+pub use instance::{Instance, InstanceState};
+pub use rule::{AlertRule, Group, RuleFile};
+pub use rule_file::{ExprProblem, Problem};
+pub use rule_state::RuleState;
+pub use template::Template;

@@ -1,0 +1,290 @@
+//! The head: every series that is known, and which of them each agent reports now.
+//!
+//! ```text
+//!  (agent, source) ──► schema id, [series id, …]      the current schema: what /metrics shows
+//!  series id ──────► Series { key, kind, samples }    the recent samples: what queries read
+//!  name ───────────► [series id, …]                   the index: what selectors begin with
+//! ```
+//! A frame whose schema is the current one appends by position, without hashing a label. A new schema of a source
+//! replaces the old: the series that it no longer has end with a staleness marker.
+//!
+//! Limits: [`Limits`]. Beyond them existing series go on and new ones are refused and counted.
+
+use crate::series::{Insert, Sample, Series};
+use proto::limits::{SERIES_PER_AGENT_MAX, SOURCES_PER_AGENT_MAX};
+use proto::name::{Label, MetricName, SeriesKey};
+use proto::sample::{Frame, SchemaId, Timestamp, is_stale};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Bounds of the head's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Series in all. At 64 bytes of samples a minute and half a KiB of identity, a million are about 2 GiB.
+    pub series: usize,
+    /// Series that one agent may own.
+    pub series_per_agent: usize,
+    /// Samples of one series: the window at the shortest interval that dashboards use.
+    pub samples_per_series: usize,
+}
+
+/// Who reports, and the labels that this identity puts on everything it reports.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The agent.
+    pub agent_id: Uuid,
+    /// `service`, `instance` and, where there is one, `clinic_id`; they replace what the agent says.
+    pub labels: Vec<Label>,
+}
+
+/// What became of the samples of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// New samples.
+    pub kept: usize,
+    /// There was one at that time already.
+    pub duplicate: usize,
+    /// Older than everything in a full series.
+    pub too_old: usize,
+    /// Of series that a limit kept out.
+    pub over_limit: usize,
+    /// Neither a number nor the staleness marker.
+    pub not_a_number: usize,
+}
+
+type SeriesId = u64;
+
+/// What a source reports now.
+#[derive(Debug)]
+struct Source {
+    schema_id: SchemaId,
+    /// By position in the schema; `None` where a limit kept the series out.
+    series: Vec<Option<SeriesId>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Head {
+    limits: Limits,
+    series: HashMap<SeriesId, Series>,
+    by_key: HashMap<SeriesKey, SeriesId>,
+    by_name: BTreeMap<MetricName, Vec<SeriesId>>,
+    sources: HashMap<(Uuid, String), Source>,
+    owned: HashMap<Uuid, usize>,
+    next_id: SeriesId,
+    samples: usize,
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { series: 1_000_000, series_per_agent: SERIES_PER_AGENT_MAX, samples_per_series: 2_000 }
+    }
+}
+
+// === impl Head ===
+
+impl Head {
+    /// An empty head.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            series: HashMap::new(),
+            by_key: HashMap::new(),
+            by_name: BTreeMap::new(),
+            sources: HashMap::new(),
+            owned: HashMap::new(),
+            next_id: 0,
+            samples: 0,
+        }
+    }
+
+    /// Adds the samples of a frame.
+    pub fn append(&mut self, origin: &Origin, frame: &Frame) -> Appended {
+        let mut appended = Appended::default();
+        let source = (origin.agent_id, frame.schema.source.clone());
+        let current = self.sources.get(&source).is_some_and(|known| known.schema_id == frame.schema_id);
+        if !current && !self.replace_schema(origin, source.clone(), frame) {
+            appended.over_limit = frame.passes.iter().map(|pass| pass.values.len()).sum();
+            return appended;
+        }
+        let Some(ids) = self.sources.get(&source).map(|known| &known.series) else { return appended };
+        let cap = self.limits.samples_per_series;
+        for pass in &frame.passes {
+            for (id, &value) in ids.iter().zip(&pass.values) {
+                let Some(series) = id.and_then(|id| self.series.get_mut(&id)) else {
+                    appended.over_limit += 1;
+                    continue;
+                };
+                self.samples += put(series, Sample { at: pass.at, value }, cap, &mut appended);
+            }
+        }
+        self.check();
+        appended
+    }
+
+    /// Ends everything that an agent reports: it said goodbye, or was silent for too long.
+    pub fn end_agent(&mut self, agent_id: Uuid, at: Timestamp) {
+        let gone: Vec<_> = self.sources.keys().filter(|(agent, _)| *agent == agent_id).cloned().collect();
+        for source in gone {
+            let ended = self.sources.remove(&source).map(|source| source.series).unwrap_or_default();
+            self.end_series(ended.into_iter().flatten(), at);
+        }
+    }
+
+    /// What an agent reports now: the series of its current schemas whose newest sample is a value.
+    pub fn latest(&self, agent_id: Uuid) -> impl Iterator<Item = (&Series, Sample)> {
+        let sources = self.sources.iter().filter(move |((agent, _), _)| *agent == agent_id);
+        let ids = sources.flat_map(|(_, source)| source.series.iter().copied().flatten());
+        ids.filter_map(|id| self.series.get(&id)).filter_map(|series| {
+            let newest = series.newest().filter(|sample| !is_stale(sample.value))?;
+            Some((series, newest))
+        })
+    }
+
+    /// Series of the metric `name`, or all where there is no name to begin with.
+    pub fn select(&self, name: Option<&str>) -> impl Iterator<Item = &Series> {
+        let named = name.map(|name| MetricName::try_new(name).ok().and_then(|name| self.by_name.get(&name)));
+        let (one, all) = match named {
+            Some(ids) => (ids, None),
+            None => (None, Some(self.series.values())),
+        };
+        let one = one.into_iter().flatten().filter_map(|id| self.series.get(id));
+        one.chain(all.into_iter().flatten())
+    }
+
+    /// Drops samples older than `window` before `now`, and series that have none left and that nobody reports now.
+    pub fn truncate(&mut self, now: Timestamp, window: Duration) {
+        let current: HashSet<SeriesId> =
+            self.sources.values().flat_map(|source| source.series.iter().copied().flatten()).collect();
+        let mut dead = Vec::new();
+        for (id, series) in &mut self.series {
+            self.samples -= series.truncate(now - window);
+            if series.is_empty() && !current.contains(id) {
+                dead.push(*id);
+            }
+        }
+        for id in dead {
+            self.remove(id);
+        }
+        self.check();
+    }
+
+    /// How many series there are.
+    pub fn series_count(&self) -> usize {
+        self.series.len()
+    }
+
+    /// How many samples there are.
+    pub fn sample_count(&self) -> usize {
+        self.samples
+    }
+
+    /// Makes the frame's schema the current one of its source. False when the agent has too many sources.
+    fn replace_schema(&mut self, origin: &Origin, source: (Uuid, String), frame: &Frame) -> bool {
+        let others = self.sources.keys().filter(|(agent, _)| *agent == origin.agent_id).count();
+        let old = self.sources.remove(&source);
+        if old.is_none() && others >= SOURCES_PER_AGENT_MAX {
+            return false;
+        }
+        let ids: Vec<_> = frame
+            .schema
+            .series
+            .iter()
+            .map(|def| {
+                let labels = origin.labels.iter().fold(def.key.labels.clone(), |labels, own| labels.with(own.clone()));
+                self.series_id(SeriesKey { name: def.key.name.clone(), labels }, def.kind, origin.agent_id)
+            })
+            .collect();
+        if let (Some(old), Some(at)) = (old, frame.passes.first().map(|pass| pass.at)) {
+            let kept: HashSet<SeriesId> = ids.iter().copied().flatten().collect();
+            self.end_series(old.series.into_iter().flatten().filter(|id| !kept.contains(id)), at);
+        }
+        self.sources.insert(source, Source { schema_id: frame.schema_id, series: ids });
+        true
+    }
+
+    fn series_id(&mut self, key: SeriesKey, kind: proto::sample::Kind, owner: Uuid) -> Option<SeriesId> {
+        if let Some(id) = self.by_key.get(&key) {
+            return Some(*id);
+        }
+        let owned = self.owned.entry(owner).or_default();
+        if self.series.len() >= self.limits.series || *owned >= self.limits.series_per_agent {
+            return None;
+        }
+        *owned += 1;
+        let id = self.next_id;
+        self.next_id += 1;
+        self.by_name.entry(key.name.clone()).or_default().push(id);
+        self.by_key.insert(key.clone(), id);
+        self.series.insert(id, Series::new(key, kind, owner));
+        Some(id)
+    }
+
+    fn end_series(&mut self, ids: impl Iterator<Item = SeriesId>, at: Timestamp) {
+        for id in ids {
+            let ended = self.series.get_mut(&id).and_then(|series| series.end(at, self.limits.samples_per_series));
+            self.samples += usize::from(ended == Some(Insert::Kept { evicted: false }));
+        }
+    }
+
+    fn remove(&mut self, id: SeriesId) {
+        let Some(series) = self.series.remove(&id) else { return };
+        self.by_key.remove(series.key());
+        if let Some(ids) = self.by_name.get_mut(&series.key().name) {
+            ids.retain(|have| *have != id);
+            if ids.is_empty() {
+                self.by_name.remove(&series.key().name);
+            }
+        }
+        if let Some(owned) = self.owned.get_mut(&series.owner()) {
+            *owned -= 1;
+            if *owned == 0 {
+                self.owned.remove(&series.owner());
+            }
+        }
+    }
+
+    /// The books: what is counted is what is there. Only in debug builds, and only on small heads.
+    fn check(&self) {
+        if cfg!(debug_assertions) && self.series.len() < 100 {
+            debug_assert_eq!(self.samples, self.series.values().map(Series::len).sum::<usize>());
+            debug_assert_eq!(self.by_key.len(), self.series.len());
+            debug_assert_eq!(self.by_name.values().map(Vec::len).sum::<usize>(), self.series.len());
+            debug_assert_eq!(self.owned.values().sum::<usize>(), self.series.len());
+        }
+    }
+}
+
+/// Puts one sample into its series and counts it. Returns how many more samples the series holds.
+fn put(series: &mut Series, sample: Sample, cap: usize, appended: &mut Appended) -> usize {
+    if sample.value.is_nan() {
+        if !is_stale(sample.value) {
+            appended.not_a_number += 1;
+            return 0;
+        }
+        // A marker ends what is there; a second one, or one before any sample, says nothing.
+        if series.newest().is_none_or(|newest| is_stale(newest.value) && newest.at <= sample.at) {
+            return 0;
+        }
+    }
+    match series.insert(sample, cap) {
+        Insert::Kept { evicted } => {
+            appended.kept += 1;
+            usize::from(!evicted)
+        }
+        Insert::Duplicate => {
+            appended.duplicate += 1;
+            0
+        }
+        Insert::TooOld => {
+            appended.too_old += 1;
+            0
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

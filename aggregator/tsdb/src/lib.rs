@@ -1,0 +1,10 @@
+//! Time series: the recent samples of every series in memory.
+//!
+//! Pure: no tokio, no SQL, no clock. What is durable lies in the aggregator's log; a restart feeds it through the same
+//! [`Head::append`]. Sealed chunks and the storage trait that keeps them come with the query engine.
+
+mod head;
+mod series;
+
+pub use head::{Appended, Head, Limits, Origin};
+pub use series::{Sample, Series};

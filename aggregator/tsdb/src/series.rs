@@ -1,0 +1,123 @@
+//! One series: its identity and its recent samples, oldest first, each time once.
+
+use proto::name::SeriesKey;
+use proto::sample::{Kind, STALE, Timestamp, is_stale};
+use std::collections::VecDeque;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// One value at one time. The staleness marker ends the series until the next sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// When it was read.
+    pub at: Timestamp,
+    /// What was read.
+    pub value: f64,
+}
+
+/// A series and its recent samples.
+#[derive(Debug)]
+pub struct Series {
+    key: SeriesKey,
+    kind: Kind,
+    owner: Uuid,
+    samples: VecDeque<Sample>,
+}
+
+/// What became of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Insert {
+    /// It is kept; `evicted` tells whether the oldest made room.
+    Kept {
+        /// Whether the series was full.
+        evicted: bool,
+    },
+    /// There is a sample at this time already; the first one stays.
+    Duplicate,
+    /// The series is full of newer ones.
+    TooOld,
+}
+
+impl Series {
+    pub(crate) fn new(key: SeriesKey, kind: Kind, owner: Uuid) -> Self {
+        Self { key, kind, owner, samples: VecDeque::new() }
+    }
+
+    /// Name and labels.
+    pub fn key(&self) -> &SeriesKey {
+        &self.key
+    }
+
+    /// What it measures.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The agent that reported it first; it counts against that agent's limit.
+    pub fn owner(&self) -> Uuid {
+        self.owner
+    }
+
+    /// How many samples it holds.
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    /// The newest sample, the staleness marker included.
+    pub fn newest(&self) -> Option<Sample> {
+        self.samples.back().copied()
+    }
+
+    /// The value at `at`: the newest sample in `(at - lookback, at]`, unless that is the staleness marker.
+    pub fn value_at(&self, at: Timestamp, lookback: Duration) -> Option<Sample> {
+        let after = self.samples.partition_point(|sample| sample.at <= at);
+        let sample = self.samples.get(after.checked_sub(1)?)?;
+        (sample.at > at - lookback && !is_stale(sample.value)).then_some(*sample)
+    }
+
+    pub(crate) fn insert(&mut self, sample: Sample, cap: usize) -> Insert {
+        let index = match self.samples.back() {
+            Some(last) if last.at >= sample.at => {
+                let index = self.samples.partition_point(|have| have.at < sample.at);
+                if self.samples[index].at == sample.at {
+                    return Insert::Duplicate;
+                }
+                index
+            }
+            _ => self.samples.len(),
+        };
+        let evicted = self.samples.len() >= cap;
+        if evicted && index == 0 {
+            return Insert::TooOld;
+        }
+        self.samples.insert(index, sample);
+        if evicted {
+            self.samples.pop_front();
+        }
+        Insert::Kept { evicted }
+    }
+
+    /// Ends the series at `at`, unless it has ended already. Returns what became of the marker.
+    pub(crate) fn end(&mut self, at: Timestamp, cap: usize) -> Option<Insert> {
+        let last = self.newest()?;
+        (!is_stale(last.value)).then(|| self.insert(Sample { at: at.max(last.at + ONE_MS), value: STALE }, cap))
+    }
+
+    /// Drops samples before `before`; returns how many.
+    pub(crate) fn truncate(&mut self, before: Timestamp) -> usize {
+        let dropped = self.samples.partition_point(|sample| sample.at < before);
+        self.samples.drain(..dropped);
+        if self.samples.capacity() > 4 * self.samples.len().max(16) {
+            self.samples.shrink_to_fit();
+        }
+        dropped
+    }
+}
+
+/// The resolution of time here: an end comes at the earliest one after the last sample.
+const ONE_MS: Duration = Duration::from_millis(1);
