@@ -1,0 +1,77 @@
+//! The disk as the spool sees it: eleven verbs. [`RealDisk`](crate::RealDisk) is the one that ships; the one in memory
+//! (`memory.rs`) forgets unsynced writes, tears sectors and fails on demand, and is what the tests crash.
+
+use std::io;
+use std::path::Path;
+
+/// One regular file of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name, without the directory. Names that are not UTF-8 are never ours and are not listed.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only; it must exist.
+    Read,
+    /// Reading and writing; it is made if it is missing.
+    Write,
+    /// Reading and writing; it must not exist.
+    CreateNew,
+}
+
+/// Held as long as the directory is ours; dropping it gives the directory back.
+pub type Lock = Box<dyn Send + Sync>;
+
+/// Directories and names. Everything is made readable by the owner only (directories 0700, files 0600).
+pub trait Fs: Send + Sync {
+    /// Makes the directory and its parents; an existing one is fine.
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The regular files of a directory, in any order; `NotFound` if there is no such directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+    /// Opens a file.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>>;
+    /// Gives a file another name, replacing what had that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the lock file, or `None` if another process has it.
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
+}
+
+/// An open file.
+pub trait File: Send + Sync {
+    /// Reads until the buffer is full or the file ends; how many bytes.
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes everything, or fails having written a part.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes content and size durable (`fdatasync`).
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts the file.
+    fn truncate(&self, bytes: u64) -> io::Result<()>;
+}
+
+/// Whether the error says that the disk (or our share of it) is full, which removing files can cure.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the error says that this place of the disk is bad (`EIO`), rather than that we are short of something.
+pub(crate) fn is_io_error(error: &io::Error) -> bool {
+    const EIO: i32 = 5; // on every Unix
+    error.raw_os_error() == Some(EIO)
+}
+
+/// A whole small file, or `None` if it cannot be had.
+pub(crate) fn read_small(fs: &dyn Fs, path: &Path, max_bytes: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; max_bytes];
+    let read = fs.open(path, Access::Read).and_then(|file| file.read_at(&mut bytes, 0)).ok()?;
+    bytes.truncate(read);
+    Some(bytes)
+}

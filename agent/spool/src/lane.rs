@@ -1,0 +1,364 @@
+//! A lane: the segments of one class, the one that is being written, and where the reader stands in them.
+//!
+//! ```text
+//! segments   [ finished ][ resume ──► sent ──► index ──► ][ … ][ visible │ hidden ]◄ writer
+//!              unlinked                        reader             reader's   appended, not synced:
+//!              by ack                                             limit      a copy is in `hidden`
+//! ```
+//! A writer whose sync or truncation failed is never used again: the lane *abandons* it, cuts the segment back to what
+//! was visible, and writes the hidden records into a new segment. What the bad segment may still show after a crash
+//! does no harm, because within a lane a segment ends where the next one begins.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::Place;
+use crate::fs::{Access, File, Fs, is_io_error, is_no_space};
+use crate::record::{Class, FRAME_BYTES, Found, MAX_RECORD_BYTES, Step, Walker, encode};
+use crate::segment::{HEADER_BYTES, Header, Key, Segment};
+use crate::shelf::Shelf;
+
+/// How often a failing read of the same place is tried before the rest of its segment is given up as damaged: the
+/// caller's pauses lie between, and one bad sector must not stop everything behind it.
+pub(crate) const READ_ATTEMPTS: u32 = 3;
+
+/// After damage, a seq this far from the segment's first is not believed. Records of the other lane lie between, but
+/// never four billion of them within one segment.
+pub(crate) const PLAUSIBLE_SPAN: u64 = 1 << 32;
+
+/// What a new segment is marked with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    pub owner: Uuid,
+    pub epoch: u128,
+    pub era: u32,
+}
+
+pub(crate) struct Lane {
+    class: Class,
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    pub segments: VecDeque<Segment>,
+    /// The ordinal of the next record.
+    pub next_ordinal: u64,
+    /// Writes the last segment; `None` if the next record begins a new one.
+    writer: Option<Box<dyn File>>,
+    /// The records that are appended and not visible, as they stand on disk.
+    hidden: Vec<u8>,
+    pub hidden_records: u64,
+    hidden_first_seq: u64,
+    /// Whether the writer has bytes that no sync has covered.
+    unsynced: bool,
+    /// Whether a segment was abandoned with visible bytes that no sync has covered (mode `Fast` only).
+    left_unsynced: bool,
+    /// Whether a segment was made whose name no directory sync has covered.
+    unsynced_name: bool,
+    /// The segment that the reader stands in.
+    index: usize,
+    walker: Option<Walker>,
+    /// The record that the reader looks at and has not taken.
+    head: Option<(Place, Found)>,
+    failed_reads: u32,
+}
+
+// === impl Lane: writing ===
+
+impl Lane {
+    pub fn new(class: Class, fs: Arc<dyn Fs>, dir: PathBuf, segments: VecDeque<Segment>, next_ordinal: u64) -> Self {
+        Self {
+            class,
+            fs,
+            dir,
+            segments,
+            next_ordinal,
+            writer: None,
+            hidden: Vec::new(),
+            hidden_records: 0,
+            hidden_first_seq: 0,
+            unsynced: false,
+            left_unsynced: false,
+            unsynced_name: false,
+            index: 0,
+            walker: None,
+            head: None,
+            failed_reads: 0,
+        }
+    }
+
+    /// Goes on in the last segment, which was found at opening.
+    pub fn resume_writing(&mut self, writer: Box<dyn File>) {
+        self.writer = Some(writer);
+    }
+
+    pub fn append(&mut self, stamp: Stamp, seq: u64, payload: &[u8]) -> io::Result<()> {
+        if self.writer.is_none() {
+            self.begin_segment(stamp, seq)?;
+        }
+        let (Some(writer), Some(segment)) = (&self.writer, self.segments.back_mut()) else {
+            return Err(io::ErrorKind::NotFound.into()); // a writer always writes the last segment
+        };
+        let start = self.hidden.len();
+        encode(&mut self.hidden, self.class, seq, payload);
+        let frame = &self.hidden[start..];
+        if let Err(error) = writer.write_at(frame, segment.bytes) {
+            self.hidden.truncate(start);
+            if !is_no_space(&error) || writer.truncate(segment.bytes).is_err() {
+                self.abandon();
+            }
+            return Err(error);
+        }
+        segment.bytes += frame.len() as u64;
+        if self.hidden_records == 0 {
+            self.hidden_first_seq = seq;
+        }
+        self.hidden_records += 1;
+        self.next_ordinal += 1;
+        self.unsynced = true;
+        Ok(())
+    }
+
+    /// Makes a segment whose first record is the first hidden one, or else `seq`, and writes the hidden ones into it.
+    fn begin_segment(&mut self, stamp: Stamp, seq: u64) -> io::Result<()> {
+        let seq = if self.hidden_records > 0 { self.hidden_first_seq } else { seq };
+        let first = Place { era: stamp.era, seq };
+        let key = Key { first, ordinal: self.next_ordinal - self.hidden_records, class: self.class };
+        let path = self.dir.join(key.file_name());
+        let file = match self.fs.open(&path, Access::CreateNew) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Somebody gave another file our name. It must not stop us, and is not ours to remove.
+                self.fs.rename(&path, &path.with_extension("seg.foreign"))?;
+                self.fs.open(&path, Access::CreateNew)?
+            }
+            file => file?,
+        };
+        let mut bytes = Header { owner: stamp.owner, epoch: stamp.epoch, key }.encode();
+        bytes.extend_from_slice(&self.hidden);
+        if let Err(error) = file.write_at(&bytes, 0) {
+            drop(self.fs.remove(&path));
+            return Err(error);
+        }
+        let mut segment = Segment::new(key, path, bytes.len() as u64);
+        segment.visible = HEADER_BYTES as u64;
+        self.segments.push_back(segment);
+        self.writer = Some(file);
+        self.unsynced = true;
+        self.unsynced_name = true;
+        Ok(())
+    }
+
+    /// Makes what was appended durable. After an error the hidden records are in memory only; another call writes them
+    /// into a new segment.
+    pub fn sync(&mut self, stamp: Stamp) -> io::Result<()> {
+        if std::mem::take(&mut self.left_unsynced) {
+            return Err(io::Error::other("a segment was left unsynced when writing to it failed"));
+        }
+        if self.writer.is_none() && self.hidden_records > 0 {
+            self.begin_segment(stamp, self.hidden_first_seq)?;
+        }
+        if self.unsynced
+            && let Some(writer) = &self.writer
+        {
+            if let Err(error) = writer.sync() {
+                self.unsynced = false;
+                self.abandon();
+                return Err(error);
+            }
+            self.unsynced = false;
+        }
+        if self.unsynced_name {
+            self.fs.sync_dir(&self.dir)?;
+            self.unsynced_name = false;
+        }
+        Ok(())
+    }
+
+    /// Shows the reader what was appended, and forgets the copy of it.
+    pub fn publish(&mut self) {
+        if let Some(segment) = self.segments.back_mut() {
+            segment.visible = segment.bytes;
+            segment.records += self.hidden_records;
+        }
+        self.hidden_records = 0;
+        self.hidden.clear();
+    }
+
+    /// Leaves the segment; the next record begins another. Everything in it has been published.
+    pub fn finish_segment(&mut self) {
+        debug_assert_eq!(self.hidden_records, 0);
+        self.writer = None;
+    }
+
+    fn abandon(&mut self) {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        let (Some(writer), Some(segment)) = (self.writer.take(), self.segments.back_mut()) else { return };
+        self.left_unsynced |= unsynced && self.hidden_records == 0 && segment.visible > HEADER_BYTES as u64;
+        drop(writer.truncate(segment.visible)); // may fail as the sync did: then the bytes are ignored where they lie
+        segment.bytes = segment.visible;
+        if segment.visible <= HEADER_BYTES as u64 {
+            drop(self.fs.remove(&segment.path));
+            self.segments.pop_back();
+            if self.index >= self.segments.len() {
+                self.walker = None;
+            }
+        }
+    }
+
+    /// Whether the record belongs into another segment.
+    pub fn is_full_for(&self, frame_bytes: u64, segment_bytes: u64) -> bool {
+        let Some(last) = self.segments.back() else { return false };
+        self.writer.is_some() && last.bytes > HEADER_BYTES as u64 && last.bytes + frame_bytes > segment_bytes
+    }
+
+    pub fn is_writing(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    pub fn hidden_bytes(&self) -> usize {
+        self.hidden.len()
+    }
+
+    // === books ===
+
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    pub fn waiting(&self) -> u64 {
+        self.segments.iter().map(Segment::waiting).sum::<u64>() + self.hidden_records
+    }
+
+    /// The ordinal of the first record that is not done, and the one after the last visible record.
+    pub fn ordinals(&self) -> (u64, u64) {
+        let visible = self.next_ordinal - self.hidden_records;
+        let first = self.segments.iter().find(|segment| segment.waiting() > 0);
+        (first.map_or(visible, |first| first.key.ordinal + first.settled()), visible)
+    }
+
+    /// Whether nothing waits in the oldest segment and nothing will.
+    pub fn is_front_finished(&self) -> bool {
+        let being_written = self.segments.len() == 1 && self.writer.is_some();
+        !being_written && self.segments.front().is_some_and(|front| front.waiting() == 0)
+    }
+
+    /// Forgets the oldest segment. Its file is the caller's to remove, when the cursor says so.
+    pub fn pop_front(&mut self) -> Option<Segment> {
+        if self.index == 0 {
+            self.walker = None;
+            self.head = None;
+        }
+        self.index = self.index.saturating_sub(1);
+        self.segments.pop_front()
+    }
+}
+
+// === impl Lane: reading ===
+
+impl Lane {
+    /// The place of the next record from `expected` on. What is lost on the way is added to `lost` and quarantined.
+    pub fn peek(&mut self, expected: Place, lost: &mut u64, shelf: &mut Shelf) -> io::Result<Option<Place>> {
+        loop {
+            if let Some((place, _)) = self.head.filter(|(place, _)| *place >= expected) {
+                return Ok(Some(place));
+            }
+            self.head = None;
+            let ends = self.segments.get(self.index + 1).map(|next| next.key.first);
+            let Some(segment) = self.segments.get_mut(self.index) else { return Ok(None) };
+            let first = segment.key.first;
+            let walker = self.walker.get_or_insert_with(|| Walker::new(segment.path.clone(), segment.resume));
+            let plausible = first.seq..=first.seq.saturating_add(PLAUSIBLE_SPAN);
+            match walker.step(&*self.fs, segment.visible, &plausible) {
+                Ok(Step::Record(found)) => {
+                    let place = Place { era: first.era, seq: found.seq };
+                    if ends.is_some_and(|ends| place >= ends) {
+                        walker.at = segment.visible;
+                    } else {
+                        self.head = Some((place, found));
+                    }
+                }
+                Ok(Step::Damaged { at, bytes }) => quarantine(&*self.fs, walker, &segment.key, at, bytes, shelf),
+                Ok(Step::End) => {
+                    let missing = segment.records.saturating_sub(segment.settled() + segment.sent);
+                    segment.lost += missing;
+                    *lost += missing;
+                    if ends.is_none() {
+                        return Ok(None);
+                    }
+                    self.index += 1;
+                    self.walker = None;
+                }
+                Err(error) => {
+                    self.failed_reads += 1;
+                    let is_bad = is_io_error(&error) && self.failed_reads >= READ_ATTEMPTS;
+                    if !is_bad && error.kind() != io::ErrorKind::NotFound {
+                        return Err(error); // too many open files, say: nothing is wrong with the record
+                    }
+                    walker.at = segment.visible;
+                }
+            }
+            self.failed_reads = 0;
+        }
+    }
+
+    /// Takes the record that `peek` found. Also says whether the books did not know of it.
+    pub fn take(&mut self) -> Option<(Place, Found, bool)> {
+        let (place, found) = self.head.take()?;
+        let segment = self.segments.get_mut(self.index)?;
+        segment.sent += 1;
+        let unknown = segment.settled() + segment.sent > segment.records;
+        segment.records += u64::from(unknown);
+        Some((place, found, unknown))
+    }
+
+    /// The payload of the record that was taken last.
+    pub fn payload(&mut self, found: &Found) -> io::Result<&[u8]> {
+        let walker = self.walker.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        walker.payload(&*self.fs, found)
+    }
+
+    /// A record that was taken is done. `false` if it was dropped for space in the meantime.
+    pub fn confirm(&mut self, place: Place, end: u64) -> bool {
+        let Some(segment) = self.segment_of(place).filter(|segment| segment.sent > 0) else { return false };
+        segment.sent -= 1;
+        segment.done += 1;
+        segment.resume = end;
+        true
+    }
+
+    /// The payload of a record that was taken earlier.
+    pub fn read_again(&mut self, place: Place, found: &Found) -> io::Result<Vec<u8>> {
+        let path = self.segment_of(place).map(|segment| segment.path.clone()).ok_or(io::ErrorKind::NotFound)?;
+        Walker::new(path, found.at).payload(&*self.fs, found).map(<[u8]>::to_vec)
+    }
+
+    /// Sends the reader back to the first record that is not done.
+    pub fn rewind(&mut self) {
+        for segment in &mut self.segments {
+            segment.sent = 0;
+        }
+        self.index = 0;
+        self.walker = None;
+        self.head = None;
+        self.failed_reads = 0;
+    }
+
+    fn segment_of(&mut self, place: Place) -> Option<&mut Segment> {
+        let after = self.segments.partition_point(|segment| segment.key.first <= place);
+        self.segments.get_mut(after.checked_sub(1)?)
+    }
+}
+
+/// Keeps damaged bytes, in pieces of at most a record.
+pub(crate) fn quarantine(fs: &dyn Fs, walker: &mut Walker, key: &Key, at: u64, bytes: u64, shelf: &mut Shelf) {
+    let (mut from, end) = (at, at + bytes);
+    while from < end {
+        let to = end.min(from + (FRAME_BYTES + MAX_RECORD_BYTES) as u64);
+        if let Ok(piece) = walker.view(fs, from, to) {
+            shelf.keep(fs, &format!("{}.at-{from}", key.file_name()), piece);
+        }
+        from = to;
+    }
+}

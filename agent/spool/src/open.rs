@@ -1,0 +1,317 @@
+//! Opening: from whatever lies in the directory to a spool, in one pass over the names and headers and one scan of the
+//! last segment of each lane. It decides one thing that matters: whether the epoch may go on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::Place;
+use crate::cursor::{Cursor, boot_id_field};
+use crate::error::SyncError;
+use crate::fs::{Access, Fs};
+use crate::identity::Identity;
+use crate::lane::Lane;
+use crate::options::{Mode, Options};
+use crate::queue::{Ending, Spool};
+use crate::record::Class;
+use crate::segment::Segment;
+use crate::shelf::Shelf;
+use crate::stats::Stats;
+use crate::survey::{Scan, Survey};
+
+/// Why a spool could not be opened. Damage is never a reason.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("spool {} is in use by another process: stop that agent, or give this one another directory", dir.display())]
+    Locked {
+        /// The spool.
+        dir: PathBuf,
+    },
+    /// The directory cannot be used at all.
+    #[error("cannot open spool {}: check that the directory can be written and its disk is not full", dir.display())]
+    Disk {
+        /// The spool.
+        dir: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+}
+
+/// Why a new epoch began: each is a case in which going on could give a seq of the old one to another record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewEpoch {
+    /// There was no spool, or nothing of it could be read.
+    Fresh,
+    /// Both copies of the cursor are gone, and with them how far the seqs had come.
+    CursorLost,
+    /// The last segment does not end with a good record, or cannot be read to its end: it may have had more.
+    TornTail,
+    /// There are fewer records than the cursor knew.
+    TailMissing,
+    /// The last process wrote in mode `Fast` without a clean end, and power may have taken what it had sent.
+    PowerLoss,
+    /// What lies there could not be made durable.
+    SyncFailed,
+}
+
+/// What opening found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Who owns this spool.
+    pub owner: Uuid,
+    /// The epoch that appends are in.
+    pub epoch: u128,
+    /// Whether it is new, and why.
+    pub new_epoch: Option<NewEpoch>,
+    /// Records waiting.
+    pub records: u64,
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// How many segments.
+    pub segments: u64,
+    /// Bytes cut off the tails: records that were being written, or damage.
+    pub torn_bytes: u64,
+    /// Records that the cursor or the segments tell of and that are not there.
+    pub lost_records: u64,
+    /// Records dropped because the bound is smaller now.
+    pub evicted_records: u64,
+    /// Files that are not ours; they are left alone.
+    pub foreign_files: u64,
+}
+
+/// A lane that has been looked at, and how its tail is.
+struct Settled {
+    lane: Lane,
+    /// After its last record, if it has a segment.
+    next: Option<Place>,
+    torn_bytes: u64,
+    /// Whether it may have had more records than are found.
+    is_torn: bool,
+    missing: u64,
+    /// The last segment may be written on.
+    is_writable: bool,
+}
+
+// === impl Spool ===
+
+impl Spool {
+    /// Opens or makes the spool in `dir`. Terminates whatever lies there, and takes the directory for itself.
+    pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
+        let failed = |source| OpenError::Disk { dir: dir.to_path_buf(), source };
+        fs.make_dir(dir).map_err(failed)?;
+        let lock = fs.lock(&dir.join("lock")).map_err(failed)?;
+        let lock = lock.ok_or_else(|| OpenError::Locked { dir: dir.to_path_buf() })?;
+        let mut quarantine = Shelf::open(&*fs, dir.join("quarantine"));
+        let dead = Shelf::open(&*fs, dir.join("dead"));
+
+        let entries = fs.list(dir).map_err(failed)?;
+        let (cursor, cursor_copy) = Cursor::load(&*fs, dir).map_or((None, 0), |(cursor, other)| (Some(cursor), other));
+        let Survey { stored, identity, lanes, foreign_files, highest_era } = Survey::new(&*fs, dir, &entries);
+        let mut identity = identity.unwrap_or_else(|| {
+            let owner = cursor.as_ref().map_or_else(Uuid::new_v4, |cursor| cursor.owner);
+            Identity { owner, eras: Vec::new() }
+        });
+        let [ordinary, critical] = lanes;
+        let mut settled = [(Class::Ordinary, ordinary), (Class::Critical, critical)]
+            .map(|(class, found)| settle(&fs, dir, class, found, &identity, cursor.as_ref(), &mut quarantine));
+
+        let (mut next, mut new_epoch) = judge(&identity, cursor.as_ref(), &settled, &options);
+        let is_synced = settled.iter().filter(|lane| !lane.sync(&*fs, dir)).count() == 0;
+        new_epoch = new_epoch.or((!is_synced).then_some(NewEpoch::SyncFailed));
+        let acked = first_unread(cursor.as_ref(), &settled);
+        if new_epoch.is_some() {
+            let after = cursor.as_ref().map_or(0, |cursor| cursor.next.era).max(highest_era);
+            identity.forget_before(acked.map_or(0, |acked| acked.era));
+            identity.begin_epoch(Some(next.seq), after);
+            next = Place { era: identity.current().map_or(1, |era| era.number), seq: 1 };
+        } else {
+            for lane in &mut settled {
+                lane.resume(&*fs, next.era, options.segment_limit());
+            }
+        }
+        if stored.as_ref() != Some(&identity) {
+            identity.store(&*fs, dir).map_err(failed)?;
+        }
+        let acked = acked.unwrap_or(Place { era: next.era, seq: 0 });
+        let mut report = OpenReport { new_epoch, foreign_files, ..OpenReport::of(&settled, identity.owner) };
+        let mut spool = Self {
+            fs,
+            dir: dir.to_path_buf(),
+            options,
+            identity,
+            lanes: settled.map(|settled| settled.lane),
+            next,
+            visible: next,
+            acked,
+            expected: Place { era: acked.era, seq: acked.seq + 1 },
+            evicted: cursor.map_or(Place { era: 0, seq: 0 }, |cursor| cursor.evicted),
+            in_flight: VecDeque::new(),
+            generation: cursor.map_or(0, |cursor| cursor.generation),
+            cursor_copy,
+            quarantine,
+            dead,
+            counts: Stats::default(),
+            _lock: lock,
+        };
+        spool.begin(&mut report).map_err(|SyncError { source, .. }| failed(source))?;
+        Ok((spool, report))
+    }
+
+    /// Opens the books, takes back the mark of a clean end, and lets go of what is finished or too much.
+    fn begin(&mut self, report: &mut OpenReport) -> Result<(), SyncError> {
+        self.counts.recovered = self.stats().waiting + report.lost_records;
+        self.counts.dropped.corrupt = report.lost_records;
+        self.check_books();
+        self.store_cursor(Ending::Open)?;
+        if let Some(parent) = self.dir.parent() {
+            drop(self.fs.sync_dir(parent)); // not ours, and perhaps unreadable
+        }
+        self.retire();
+        self.shrink();
+        let stats = self.stats();
+        report.epoch = self.epoch();
+        report.records = stats.waiting;
+        report.bytes = stats.bytes;
+        report.segments = stats.segments;
+        report.evicted_records = stats.dropped.spool_full;
+        Ok(())
+    }
+}
+
+// === impl OpenReport ===
+
+impl OpenReport {
+    fn of(settled: &[Settled; 2], owner: Uuid) -> Self {
+        let torn_bytes = settled.iter().map(|lane| lane.torn_bytes).sum();
+        let lost_records = settled.iter().map(|lane| lane.missing).sum();
+        Self { owner, torn_bytes, lost_records, ..Self::default() }
+    }
+}
+
+/// The last place that is confirmed; without a cursor, the place before the first record that lies there.
+fn first_unread(cursor: Option<&Cursor>, settled: &[Settled; 2]) -> Option<Place> {
+    let firsts = settled.iter().filter_map(|settled| settled.lane.segments.front()).map(|front| front.key.first);
+    cursor
+        .map(|cursor| cursor.acked)
+        .or_else(|| firsts.min().map(|first| Place { seq: first.seq.saturating_sub(1), ..first }))
+}
+
+/// The place of the next record if the epoch goes on, and why it must not.
+fn judge(
+    identity: &Identity,
+    cursor: Option<&Cursor>,
+    settled: &[Settled; 2],
+    options: &Options,
+) -> (Place, Option<NewEpoch>) {
+    let Some(era) = identity.current().map(|era| era.number) else {
+        return (Place { era: 0, seq: 1 }, Some(NewEpoch::Fresh));
+    };
+    let start = Place { era, seq: 1 };
+    let tails = settled.iter().filter_map(|settled| settled.next).filter(|next| next.era == era);
+    let scanned = tails.max().unwrap_or(start);
+    let Some(cursor) = cursor else { return (scanned, Some(NewEpoch::CursorLost)) };
+    let after = |place: Place| if place.era == era { Place { era, seq: place.seq + 1 } } else { start };
+    let accounted = scanned.max(after(cursor.acked)).max(after(cursor.evicted));
+    let known = if cursor.next.era == era { cursor.next } else { start };
+    let next = accounted.max(known);
+
+    let is_other_boot = cursor.boot_id != boot_id_field(&options.boot_id);
+    let why = if known > accounted || cursor.next.era > era {
+        Some(NewEpoch::TailMissing)
+    } else if settled.iter().any(|settled| settled.is_torn) {
+        Some(NewEpoch::TornTail)
+    } else if cursor.mode == Mode::Fast && !cursor.clean && is_other_boot {
+        Some(NewEpoch::PowerLoss)
+    } else {
+        None
+    };
+    (next, why)
+}
+
+/// Settles what each segment of a lane holds: by the neighbours' ordinals, and by a scan of the last.
+fn settle(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    class: Class,
+    found: Vec<(Segment, bool)>,
+    identity: &Identity,
+    cursor: Option<&Cursor>,
+    shelf: &mut Shelf,
+) -> Settled {
+    let (done, appended) = cursor.map_or((0, 0), |at| (at.done[class.index()], at.appended[class.index()]));
+    let mut segments = VecDeque::with_capacity(found.len());
+    let mut is_writable = false;
+    for (segment, is_whole) in found {
+        let era = segment.key.first.era;
+        if identity.era(era).is_some() {
+            segments.push_back(segment);
+            is_writable = is_whole;
+        } else if cursor.is_some_and(|cursor| era < cursor.acked.era) {
+            drop(fs.remove(&segment.path)); // forgotten because all of it is acked
+        } else {
+            shelf.take(&**fs, &segment.path, segment.bytes); // nobody knows whose epoch it is: no seq in it has a name
+        }
+    }
+    for index in 1..segments.len() {
+        segments[index - 1].records = segments[index].key.ordinal.saturating_sub(segments[index - 1].key.ordinal);
+    }
+    let (mut next, mut torn_bytes, mut is_torn) = (None, 0, false);
+    if let Some(last) = segments.back_mut() {
+        let scan = Scan::new(&**fs, last, shelf);
+        torn_bytes = last.bytes.saturating_sub(scan.good_end);
+        is_torn = torn_bytes > 0 || scan.is_cut_short;
+        is_writable &= !scan.is_cut_short;
+        cut(&**fs, last, scan.good_end);
+        last.records = (scan.records + scan.lost_between).max(appended.saturating_sub(last.key.ordinal));
+        last.records += u64::from(scan.is_cut_short); // at least one is not read, so that it is not taken for finished
+        next = Some(scan.next);
+        if last.records == 0 && !is_writable && !scan.is_cut_short {
+            drop(fs.remove(&last.path)); // its name is the one that the next segment will have
+            segments.pop_back();
+        }
+    }
+    for segment in &mut segments {
+        segment.done = done.saturating_sub(segment.key.ordinal).min(segment.records);
+    }
+    let tail = segments.back().map_or(0, |last| last.key.ordinal + last.records).max(appended);
+    let missing = segments.front().map_or(appended, |first| first.key.ordinal).saturating_sub(done);
+    let missing = if cursor.is_some() { missing } else { 0 };
+    let lane = Lane::new(class, Arc::clone(fs), dir.to_path_buf(), segments, tail);
+    Settled { lane, next, torn_bytes, is_torn, missing, is_writable }
+}
+
+/// Cuts what is not good off the end of a segment. If the disk refuses, it is only not looked at.
+fn cut(fs: &dyn Fs, segment: &mut Segment, good_end: u64) {
+    if good_end < segment.bytes {
+        drop(fs.open(&segment.path, Access::Write).and_then(|file| file.truncate(good_end)));
+        segment.bytes = good_end;
+        segment.visible = good_end;
+    }
+}
+
+// === impl Settled ===
+
+impl Settled {
+    /// What a killed process left in the page cache is made durable before anybody may read it. Of each lane that is
+    /// the last segment only, because a segment is synced before it is left.
+    fn sync(&self, fs: &dyn Fs, dir: &Path) -> bool {
+        let Some(last) = self.lane.segments.back() else { return true };
+        fs.open(&last.path, Access::Write).and_then(|file| file.sync()).and_then(|()| fs.sync_dir(dir)).is_ok()
+    }
+
+    /// Goes on in the last segment if it is of this era, whole, and has room.
+    fn resume(&mut self, fs: &dyn Fs, era: u32, segment_bytes: u64) {
+        let Some(last) = self.lane.segments.back().filter(|last| last.key.first.era == era) else { return };
+        if self.is_writable
+            && last.bytes < segment_bytes
+            && let Ok(file) = fs.open(&last.path, Access::Write)
+        {
+            self.lane.resume_writing(file);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The spool and its writing side: two lanes, one sequence. Every record takes the next place, in the lane of its class;
+//! a sync makes both lanes durable and only then moves the limit of what the reader may see.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::Place;
+use crate::cursor::{Cursor, boot_id_field};
+use crate::error::{Refused, SyncError};
+use crate::fs::{Fs, Lock, is_no_space};
+use crate::identity::Identity;
+use crate::item::Position;
+use crate::lane::{Lane, Stamp};
+use crate::options::{MAX_HIDDEN_BYTES, Mode, Options, WhenFull};
+use crate::read::Sent;
+use crate::record::{Class, FRAME_BYTES, MAX_RECORD_BYTES};
+use crate::segment::HEADER_BYTES;
+use crate::shelf::Shelf;
+use crate::stats::Stats;
+
+/// A durable queue of opaque bytes. One owner; every call blocks on the disk.
+pub struct Spool {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) identity: Identity,
+    pub(crate) lanes: [Lane; 2],
+    /// The place of the next record.
+    pub(crate) next: Place,
+    /// The first place that the reader may not see.
+    pub(crate) visible: Place,
+    /// The last place that is confirmed.
+    pub(crate) acked: Place,
+    /// The place that the reader comes to next.
+    pub(crate) expected: Place,
+    /// Places up to here are missing because there was no room.
+    pub(crate) evicted: Place,
+    pub(crate) in_flight: VecDeque<Sent>,
+    pub(crate) generation: u64,
+    /// The copy of the cursor that is written first.
+    pub(crate) cursor_copy: usize,
+    pub(crate) quarantine: Shelf,
+    pub(crate) dead: Shelf,
+    pub(crate) counts: Stats,
+    /// Held until we are dropped.
+    pub(crate) _lock: Lock,
+}
+
+/// What the cursor says of our end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ending {
+    /// Not yet, or by a crash.
+    Open,
+    /// By `close`.
+    Clean,
+}
+
+// === impl Spool: writing ===
+
+impl Spool {
+    /// Takes a record. In mode `Fast` it survives our death when this returns; in mode `Durable` it is promised only
+    /// when a later `sync` returns.
+    pub fn append(&mut self, class: Class, payload: &[u8]) -> Result<Position, Refused> {
+        let taken = self.try_append(class, payload);
+        match &taken {
+            Ok(_) => {
+                self.counts.appended += 1;
+                self.counts.appended_bytes += payload.len() as u64;
+            }
+            Err(Refused::TooLarge { .. }) => self.counts.turned_away.too_large += 1,
+            Err(Refused::Full { .. }) => self.counts.turned_away.full += 1,
+            Err(Refused::NoSpace { .. } | Refused::Disk { .. }) => self.counts.turned_away.disk += 1,
+        }
+        self.check_books();
+        taken
+    }
+
+    fn try_append(&mut self, class: Class, payload: &[u8]) -> Result<Position, Refused> {
+        let overhead = HEADER_BYTES + FRAME_BYTES;
+        let room = usize::try_from(self.options.limit(class)).unwrap_or(usize::MAX).saturating_sub(overhead);
+        let max_bytes = room.min(MAX_RECORD_BYTES);
+        if payload.len() > max_bytes {
+            return Err(Refused::TooLarge { bytes: payload.len(), max_bytes });
+        }
+        let frame = (FRAME_BYTES + payload.len()) as u64;
+        self.make_room(class, frame)?;
+        if self.lanes[class.index()].is_full_for(frame, self.options.segment_limit()) {
+            self.sync_behind()?;
+            self.lanes[class.index()].finish_segment();
+        }
+        if self.lanes.iter().map(Lane::hidden_bytes).sum::<usize>() + payload.len() > MAX_HIDDEN_BYTES {
+            self.sync_behind()?;
+        }
+        let stamp = self.stamp();
+        while let Err(source) = self.lanes[class.index()].append(stamp, self.next.seq, payload) {
+            let dir = self.dir.clone();
+            if !is_no_space(&source) {
+                return Err(Refused::Disk { dir, source });
+            } else if !self.drop_oldest() {
+                return Err(Refused::NoSpace { dir, source });
+            }
+        }
+        let position = Position { epoch: stamp.epoch, seq: self.next.seq };
+        self.next.seq += 1;
+        if self.options.mode == Mode::Fast {
+            self.publish();
+        }
+        Ok(position)
+    }
+
+    /// Makes everything appended so far durable, with one sync per lane that has news, and says up to where. (After an
+    /// error in mode `Fast`, what had been appended by then stays without a promise.)
+    pub fn sync(&mut self) -> Result<Position, SyncError> {
+        let stamp = self.stamp();
+        let retry = self.options.mode == Mode::Durable;
+        for lane in &mut self.lanes {
+            let mut synced = lane.sync(stamp);
+            if synced.is_err() {
+                self.counts.sync_failures += 1;
+                if retry {
+                    synced = lane.sync(stamp); // into a new file, from memory
+                }
+            }
+            synced.map_err(|source| SyncError { dir: self.dir.clone(), source })?;
+        }
+        self.counts.syncs += 1;
+        self.publish();
+        self.check_books();
+        Ok(Position { epoch: stamp.epoch, seq: self.next.seq - 1 })
+    }
+
+    /// Before a segment is left or memory runs out: nothing may stay behind unsynced. In mode `Fast` nobody was
+    /// promised a sync, so that a failed one is only counted.
+    fn sync_behind(&mut self) -> Result<(), Refused> {
+        match self.sync() {
+            Err(SyncError { dir, source }) if self.options.mode == Mode::Durable => Err(Refused::Disk { dir, source }),
+            _ => Ok(()),
+        }
+    }
+
+    fn publish(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::publish);
+        self.visible = self.next;
+    }
+
+    fn make_room(&mut self, class: Class, frame: u64) -> Result<(), Refused> {
+        while self.bytes() + frame + HEADER_BYTES as u64 > self.options.limit(class) {
+            if !self.drop_oldest() {
+                return Err(Refused::Full { dir: self.dir.clone(), max_bytes: self.options.max_bytes });
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what is too much for the bound, as far as the policy lets it.
+    pub(crate) fn shrink(&mut self) {
+        while self.bytes() > self.options.limit(Class::Ordinary) && self.drop_oldest() {}
+    }
+
+    /// Drops the oldest ordinary segment, if the policy and the lane have one to drop. The cursor is written first so
+    /// that the reason of the gap is known after a crash; on a full disk that may fail, and room matters more.
+    fn drop_oldest(&mut self) -> bool {
+        const ORDINARY: usize = 0;
+        if self.options.when_full == WhenFull::RefuseNew {
+            return false;
+        }
+        let lane = &self.lanes[ORDINARY];
+        if lane.segments.len() == 1 && lane.is_writing() {
+            if lane.waiting() == 0 || self.sync_behind().is_err() {
+                return false;
+            }
+            self.lanes[ORDINARY].finish_segment();
+        }
+        let Some(front) = self.lanes[ORDINARY].pop_front() else { return false };
+        let era = front.key.first.era;
+        let end = match self.lanes[ORDINARY].segments.front().map(|next| next.key.first) {
+            Some(next) if next.era == era => next.seq,
+            _ if era == self.visible.era => self.visible.seq,
+            _ => self.identity.era(era).and_then(|era| era.end).unwrap_or(front.key.first.seq + front.records),
+        };
+        self.evicted = self.evicted.max(Place { era, seq: end.saturating_sub(1) });
+        self.counts.dropped.spool_full += front.waiting();
+        self.counts.evicted_bytes += front.bytes;
+        self.counts.cursor_failures += u64::from(self.checkpoint().is_err());
+        drop(self.fs.remove(&front.path)); // one that stays is finished by its ordinals, and removed at opening
+        self.check_books();
+        true
+    }
+}
+
+// === impl Spool: keeping ===
+
+impl Spool {
+    /// Writes down how far the acks are, so that a restart replays less. Needed for speed only, never for safety.
+    pub fn checkpoint(&mut self) -> Result<(), SyncError> {
+        self.store_cursor(Ending::Open)
+    }
+
+    /// Makes everything durable and says that the end was clean.
+    pub fn close(mut self) -> Result<(), SyncError> {
+        self.sync()?;
+        self.store_cursor(Ending::Clean)
+    }
+
+    pub(crate) fn store_cursor(&mut self, ending: Ending) -> Result<(), SyncError> {
+        self.generation += 1;
+        let ordinals = [self.lanes[0].ordinals(), self.lanes[1].ordinals()];
+        let cursor = Cursor {
+            generation: self.generation,
+            owner: self.identity.owner,
+            acked: self.acked,
+            next: self.visible,
+            evicted: self.evicted,
+            done: ordinals.map(|(done, _)| done),
+            appended: ordinals.map(|(_, appended)| appended),
+            clean: matches!(ending, Ending::Clean),
+            mode: self.options.mode,
+            boot_id: boot_id_field(&self.options.boot_id),
+        };
+        let stored = cursor.store(&*self.fs, &self.dir, &mut self.cursor_copy);
+        stored.map_err(|source| SyncError { dir: self.dir.clone(), source })
+    }
+
+    /// Who owns this spool: made when the directory was, and kept in it.
+    pub fn owner(&self) -> Uuid {
+        self.identity.owner
+    }
+
+    /// The epoch that appends are in.
+    pub fn epoch(&self) -> u128 {
+        self.stamp().epoch
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Counts since opening, and sizes now.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            mode: self.options.mode,
+            waiting: self.lanes.iter().map(Lane::waiting).sum(),
+            oldest_seq: self.acked.seq + 1,
+            bytes: self.bytes(),
+            segments: self.lanes.iter().map(|lane| lane.segments.len() as u64).sum(),
+            quarantine_bytes: self.quarantine.bytes,
+            dead_bytes: self.dead.bytes,
+            ..self.counts
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.lanes.iter().map(Lane::bytes).sum()
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp { owner: self.identity.owner, epoch: self.position(self.next).epoch, era: self.next.era }
+    }
+
+    pub(crate) fn position(&self, place: Place) -> Position {
+        Position { epoch: self.identity.era(place.era).map_or(0, |era| era.epoch), seq: place.seq }
+    }
+
+    pub(crate) fn check_books(&self) {
+        debug_assert!(self.stats().is_conserved(), "{:?}", self.stats());
+    }
+}

@@ -1,0 +1,174 @@
+//! Reading: the two lanes are merged by place. Where the next place is in neither, it will never come: the reader yields
+//! a gap instead, once, in order, and it is acked like a record. So the receiver hears of loss by the same
+//! at-least-once path that delivers the records, and nothing about it needs to be stored.
+
+use std::io;
+
+use crate::Place;
+use crate::error::{NotRead, ReadError};
+use crate::item::{Gap, Next, Position, Reason, Record};
+use crate::lane::Lane;
+use crate::queue::Spool;
+use crate::record::Found;
+
+/// Records read and not acked. A receiver that confirms nothing must not make us remember more.
+pub const MAX_IN_FLIGHT: usize = 16_384;
+
+/// Read and not acked.
+pub(crate) struct Sent {
+    /// Of the record, or of the last one in a gap.
+    place: Place,
+    /// What to find it by; `None` for a gap.
+    record: Option<Found>,
+    refused: bool,
+}
+
+/// What `seek` came to.
+enum Seek {
+    /// In this lane.
+    Record(usize),
+    Gap(Gap),
+    Empty,
+}
+
+// === impl Spool ===
+
+impl Spool {
+    /// The next record or gap after the one read last, wherever the acks stand.
+    pub fn read_next(&mut self) -> Result<Next<'_>, ReadError> {
+        if self.in_flight.len() >= MAX_IN_FLIGHT {
+            return Ok(Next::WindowFull);
+        }
+        let lane = match self.seek() {
+            Ok(Seek::Record(lane)) => lane,
+            Ok(Seek::Gap(gap)) => return Ok(Next::Gap(gap)),
+            Ok(Seek::Empty) => return Ok(Next::Empty),
+            Err(source) => return Err(ReadError { dir: self.dir.clone(), source }),
+        };
+        let Some((place, found, unknown)) = self.lanes[lane].take() else { return Ok(Next::Empty) };
+        self.counts.recovered += u64::from(unknown);
+        self.expected = Place { era: place.era, seq: place.seq + 1 };
+        self.in_flight.push_back(Sent { place, record: Some(found), refused: false });
+        self.check_books();
+        let position = self.position(place);
+        match self.lanes[lane].payload(&found) {
+            Ok(payload) => Ok(Next::Record(Record { position, class: found.class, payload })),
+            Err(source) => Err(ReadError { dir: self.dir.clone(), source }),
+        }
+    }
+
+    /// Goes to the next record, or over the next hole.
+    fn seek(&mut self) -> io::Result<Seek> {
+        loop {
+            let mut best: Option<(Place, usize)> = None;
+            for (index, lane) in self.lanes.iter_mut().enumerate() {
+                let lost = &mut self.counts.dropped.corrupt;
+                if let Some(place) = lane.peek(self.expected, lost, &mut self.quarantine)? {
+                    best = Some(best.map_or((place, index), |best| best.min((place, index))));
+                }
+            }
+            let edge = best.map_or(self.visible, |(place, _)| place);
+            if edge.era > self.expected.era {
+                let era = self.identity.era(self.expected.era);
+                if let Some(end) = era.and_then(|era| era.end).filter(|&end| self.expected.seq < end) {
+                    return Ok(Seek::Gap(self.skip_to(end)));
+                }
+                let era = self.identity.after(self.expected.era).map_or(edge.era, |era| era.min(edge.era));
+                self.expected = Place { era, seq: 1 };
+            } else if edge.seq > self.expected.seq {
+                return Ok(Seek::Gap(self.skip_to(edge.seq)));
+            } else {
+                return Ok(best.map_or(Seek::Empty, |(_, lane)| Seek::Record(lane)));
+            }
+        }
+    }
+
+    /// Everything from the expected seq up to `end` of the same era is missing; or as much of it as has one reason.
+    fn skip_to(&mut self, end: u64) -> Gap {
+        let Place { era, seq: first_seq } = self.expected;
+        let full = self.expected <= self.evicted;
+        let last_seq = if full && self.evicted.era == era { self.evicted.seq.min(end - 1) } else { end - 1 };
+        let reason = if full { Reason::SpoolFull } else { Reason::Corrupt };
+        let last = Place { era, seq: last_seq };
+        self.expected = Place { era, seq: last_seq + 1 };
+        self.in_flight.push_back(Sent { place: last, record: None, refused: false });
+        Gap { epoch: self.position(last).epoch, first_seq, last_seq, reason }
+    }
+
+    /// Everything read up to and including this position has arrived. Repeated and older acks change nothing.
+    pub fn ack(&mut self, position: Position) -> Result<(), NotRead> {
+        let place = self.place_read(position)?;
+        while self.in_flight.front().is_some_and(|sent| sent.place <= place) {
+            self.settle_front();
+        }
+        self.retire();
+        self.check_books();
+        Ok(())
+    }
+
+    /// The receiver will never take this record: it goes to `dead/`, is counted, and stands in the way of nothing.
+    pub fn refuse(&mut self, position: Position, why: &str) -> Result<Gap, NotRead> {
+        let place = self.place_read(position)?;
+        let sent = self.in_flight.iter_mut().find(|sent| sent.place == place);
+        let Some((sent, found)) = sent.and_then(|sent| sent.record.map(|found| (sent, found))) else {
+            return Err(NotRead { epoch: position.epoch, seq: position.seq });
+        };
+        sent.refused = true;
+        if let Ok(payload) = self.lanes[found.class.index()].read_again(place, &found) {
+            let name = format!("{:032x}-{:020}.{}", position.epoch, position.seq, found.class.as_str());
+            self.dead.keep(&*self.fs, &name, &payload);
+            self.dead.keep(&*self.fs, &format!("{name}.why"), why.as_bytes());
+        }
+        while self.in_flight.front().is_some_and(|sent| sent.refused) {
+            self.settle_front();
+        }
+        self.retire();
+        self.check_books();
+        let Position { epoch, seq } = position;
+        Ok(Gap { epoch, first_seq: seq, last_seq: seq, reason: Reason::Refused })
+    }
+
+    /// Reading goes on after the last acked position, as on a new connection.
+    pub fn rewind(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::rewind);
+        self.in_flight.clear();
+        self.expected = Place { era: self.acked.era, seq: self.acked.seq + 1 };
+    }
+
+    fn place_read(&self, position: Position) -> Result<Place, NotRead> {
+        let Position { epoch, seq } = position;
+        let place = self.identity.era_of(epoch).map(|era| Place { era, seq });
+        let read =
+            |place: &Place| *place <= self.acked || self.in_flight.back().is_some_and(|last| *place <= last.place);
+        place.filter(read).ok_or(NotRead { epoch, seq })
+    }
+
+    fn settle_front(&mut self) {
+        let Some(Sent { place, record, refused }) = self.in_flight.pop_front() else { return };
+        self.acked = place;
+        if record.is_some_and(|found| self.lanes[found.class.index()].confirm(place, found.end())) {
+            let counter = if refused { &mut self.counts.dropped.refused } else { &mut self.counts.delivered };
+            *counter += 1;
+        }
+    }
+
+    /// Removes finished segments: the cursor first, so that a crash finds them either still there or not missed.
+    pub(crate) fn retire(&mut self) {
+        if !self.lanes.iter().any(Lane::is_front_finished) {
+            return;
+        }
+        let mut finished = Vec::new();
+        if self.checkpoint().is_err() {
+            self.counts.cursor_failures += 1;
+            return;
+        }
+        for lane in &mut self.lanes {
+            while lane.is_front_finished() {
+                finished.extend(lane.pop_front());
+            }
+        }
+        for segment in finished {
+            drop(self.fs.remove(&segment.path)); // one that stays is removed at opening
+        }
+    }
+}

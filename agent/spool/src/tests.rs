@@ -1,0 +1,81 @@
+//! The tests of the whole spool, on the disk in memory. The model judges: it knows what was promised.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps an error has failed, and says where")]
+
+mod crash;
+mod damage;
+mod faults;
+mod life;
+mod model;
+mod room;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::memory::MemoryDisk;
+use crate::{Class, Gap, Mode, Next, OpenReport, Options, Position, Spool};
+
+const DIR: &str = "/var/spool";
+
+/// An item as the reader yields it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    Record(Position, Class, Vec<u8>),
+    Gap(Gap),
+}
+
+fn dir() -> &'static Path {
+    Path::new(DIR)
+}
+
+/// Small segments, so that a few records fill several; room for all.
+fn options(mode: Mode) -> Options {
+    Options { segment_bytes: 512, ..Options::new(mode, 1 << 20, "boot-1") }
+}
+
+fn open_with(disk: &MemoryDisk, options: Options) -> (Spool, OpenReport) {
+    Spool::open(Arc::new(disk.clone()), dir(), options).expect("a spool opens whatever lies there")
+}
+
+fn open(disk: &MemoryDisk) -> (Spool, OpenReport) {
+    open_with(disk, options(Mode::Durable))
+}
+
+/// Everything up to the end, nothing acked.
+fn drain(spool: &mut Spool) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    loop {
+        match spool.read_next().expect("the disk reads") {
+            Next::Record(record) => seen.push(Seen::Record(record.position, record.class, record.payload.to_vec())),
+            Next::Gap(gap) => seen.push(Seen::Gap(gap)),
+            Next::Empty | Next::WindowFull => return seen,
+        }
+    }
+}
+
+/// The seqs of the records among them.
+fn seqs(seen: &[Seen]) -> Vec<u64> {
+    seen.iter()
+        .filter_map(|seen| if let Seen::Record(position, ..) = seen { Some(position.seq) } else { None })
+        .collect()
+}
+
+fn gaps(seen: &[Seen]) -> Vec<Gap> {
+    seen.iter().filter_map(|seen| if let Seen::Gap(gap) = seen { Some(*gap) } else { None }).collect()
+}
+
+/// Payloads that tell their number, of about 60 bytes.
+fn payload(number: u64) -> Vec<u8> {
+    format!("record {number:04} ").repeat(5).into_bytes()
+}
+
+/// A spool with records 1..=count, every fifth critical, synced.
+fn filled(disk: &MemoryDisk, mode: Mode, count: u64) -> Spool {
+    let (mut spool, _) = open_with(disk, options(mode));
+    for number in 1..=count {
+        let class = if number % 5 == 0 { Class::Critical } else { Class::Ordinary };
+        spool.append(class, &payload(number)).expect("there is room");
+    }
+    spool.sync().expect("the disk syncs");
+    spool
+}

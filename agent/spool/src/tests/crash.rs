@@ -1,0 +1,81 @@
+//! The machine stops at each change that a script makes to the disk, one after another, and comes back with each kind
+//! of loss. The model judges what is left.
+
+use super::model::Model;
+use super::*;
+use crate::memory::PowerLoss;
+
+/// A life with everything in it that touches the disk: two lanes, rolls, acks, evictions, a clean end and a restart.
+fn live(model: &mut Model) {
+    for round in 0..4u8 {
+        for number in 0..6u8 {
+            let class = if number % 4 == 3 { Class::Critical } else { Class::Ordinary };
+            model.append(class, 90 + usize::from(number));
+            if number % 2 == 1 {
+                model.sync();
+            }
+        }
+        (0..5).all(|_| model.read());
+        model.ack_last();
+        if round == 2 {
+            model.checkpoint();
+            model.rewind();
+        }
+    }
+}
+
+fn judge_all_crashes(mode: Mode, max_bytes: u64) {
+    let options = Options { segment_bytes: 400, ..Options::new(mode, max_bytes, "") };
+    let changes = {
+        let mut model = Model::new(options.clone());
+        let before = model.disk.operations();
+        live(&mut model);
+        model.disk.operations() - before
+    };
+    assert!(changes > 40, "the script does something: {changes}");
+    for stop in 0..=changes {
+        for seed in 0..8 {
+            let loss = if seed == 0 { PowerLoss::DropsAll } else { PowerLoss::Tears(stop * 100 + seed) };
+            eprintln!("stop {stop}, seed {seed}"); // shown if it fails
+            let mut model = Model::new(options.clone());
+            model.disk.stop_after(stop);
+            live(&mut model);
+            model.lose_power(loss);
+            model.read_all();
+            live(&mut model);
+            model.finish();
+        }
+    }
+}
+
+#[test]
+fn wherever_the_machine_stops_in_mode_durable_the_laws_hold() {
+    judge_all_crashes(Mode::Durable, 1 << 20);
+}
+
+#[test]
+fn wherever_the_machine_stops_in_mode_fast_the_laws_hold() {
+    judge_all_crashes(Mode::Fast, 1 << 20);
+}
+
+#[test]
+fn wherever_the_machine_stops_in_a_full_spool_the_laws_hold() {
+    judge_all_crashes(Mode::Durable, 2500);
+    judge_all_crashes(Mode::Fast, 2500);
+}
+
+#[test]
+fn wherever_the_machine_stops_while_opening_after_a_crash_the_laws_hold() {
+    for mode in [Mode::Durable, Mode::Fast] {
+        for stop in 0..30 {
+            for seed in 0..8 {
+                let mut model = Model::new(Options { segment_bytes: 400, ..Options::new(mode, 1 << 20, "") });
+                live(&mut model);
+                model.lose_power_while_opening(PowerLoss::Tears(seed), stop, PowerLoss::Tears(stop * 100 + seed));
+                model.read_all();
+                live(&mut model);
+                model.finish();
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The ordinary life of a spool.
+
+use super::*;
+use crate::{NewEpoch, NotRead, OpenError, Reason, Refused, verify};
+use proptest::prelude::*;
+
+#[test]
+fn a_new_spool_is_empty_and_says_that_it_is_new() {
+    let (mut spool, report) = open(&MemoryDisk::default());
+    assert_eq!((report.new_epoch, report.records, report.segments), (Some(NewEpoch::Fresh), 0, 0));
+    assert_eq!(spool.read_next().unwrap(), Next::Empty);
+    assert_eq!(spool.sync().unwrap(), Position { epoch: spool.epoch(), seq: 0 });
+}
+
+#[test]
+fn a_spool_may_be_handed_to_another_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&open(&MemoryDisk::default()).0);
+}
+
+#[test]
+fn records_come_back_in_order_whatever_their_class() {
+    let mut spool = filled(&MemoryDisk::default(), Mode::Durable, 20);
+    let seen = drain(&mut spool);
+    let epoch = spool.epoch();
+    for (number, seen) in (1..=20).zip(&seen) {
+        let class = if number % 5 == 0 { Class::Critical } else { Class::Ordinary };
+        assert_eq!(*seen, Seen::Record(Position { epoch, seq: number }, class, payload(number)));
+    }
+    assert_eq!(seen.len(), 20);
+}
+
+#[test]
+fn in_mode_durable_nothing_is_readable_before_sync_and_in_mode_fast_at_once() {
+    for (mode, visible) in [(Mode::Durable, 0), (Mode::Fast, 1)] {
+        let (mut spool, _) = open_with(&MemoryDisk::default(), options(mode));
+        spool.append(Class::Ordinary, b"x").unwrap();
+        assert_eq!(drain(&mut spool).len(), visible, "{mode:?}");
+        spool.sync().unwrap();
+        assert_eq!(drain(&mut spool).len(), 1 - visible, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_sync_covers_all_that_was_appended_and_one_lane_costs_one_sync() {
+    let disk = MemoryDisk::default();
+    let (mut spool, _) = open_with(&disk, Options::new(Mode::Durable, 1 << 30, "b"));
+    spool.append(Class::Ordinary, b"first").unwrap();
+    spool.sync().unwrap();
+    for _ in 0..100 {
+        spool.append(Class::Ordinary, b"x").unwrap();
+    }
+    let before = disk.operations();
+    assert_eq!(spool.sync().unwrap().seq, 101);
+    assert_eq!(disk.operations() - before, 1, "one fdatasync for a hundred");
+    spool.sync().unwrap();
+    assert_eq!(disk.operations() - before, 1, "and none for none");
+}
+
+#[test]
+fn unacked_records_are_read_again_after_a_rewind_and_acked_ones_never() {
+    let mut spool = filled(&MemoryDisk::default(), Mode::Durable, 12);
+    let epoch = spool.epoch();
+    assert_eq!(seqs(&drain(&mut spool)), (1..=12).collect::<Vec<_>>());
+    spool.ack(Position { epoch, seq: 7 }).unwrap();
+    spool.rewind();
+    assert_eq!(seqs(&drain(&mut spool)), (8..=12).collect::<Vec<_>>());
+    assert_eq!((spool.stats().delivered, spool.stats().waiting, spool.stats().oldest_seq), (7, 5, 8));
+}
+
+#[test]
+fn acks_of_what_was_not_read_are_refused_and_old_ones_change_nothing() {
+    let mut spool = filled(&MemoryDisk::default(), Mode::Durable, 3);
+    let at = |seq| Position { epoch: spool.epoch(), seq };
+    let (one, two, foreign) = (at(1), at(2), Position { epoch: 7, seq: 1 });
+    assert_eq!(spool.ack(one), Err(NotRead { epoch: one.epoch, seq: 1 }));
+    drain(&mut spool);
+    spool.ack(two).unwrap();
+    spool.ack(one).unwrap();
+    spool.ack(two).unwrap();
+    assert!(spool.ack(foreign).is_err());
+    assert_eq!(spool.stats().delivered, 2);
+}
+
+#[test]
+fn finished_segments_are_unlinked_and_after_a_drain_only_those_being_written_stay() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 60);
+    assert!(spool.stats().segments > 8);
+    drain(&mut spool);
+    spool.ack(Position { epoch: spool.epoch(), seq: 60 }).unwrap();
+    assert_eq!((spool.stats().waiting, spool.stats().segments), (0, 2));
+    spool.close().unwrap();
+    let (spool, report) = open(&disk);
+    assert_eq!((report.records, report.new_epoch, spool.stats().segments), (0, None, 2));
+}
+
+#[test]
+fn a_clean_restart_goes_on_in_the_same_epoch_and_replays_nothing() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Fast, 10);
+    let (owner, epoch) = (spool.owner(), spool.epoch());
+    drain(&mut spool);
+    spool.ack(Position { epoch, seq: 4 }).unwrap();
+    spool.close().unwrap();
+    let (mut spool, report) = open_with(&disk, Options { boot_id: "boot-2".into(), ..options(Mode::Fast) });
+    assert_eq!((report.owner, report.epoch, report.new_epoch, report.records), (owner, epoch, None, 6));
+    assert_eq!(seqs(&drain(&mut spool)), (5..=10).collect::<Vec<_>>());
+    assert_eq!(spool.append(Class::Ordinary, b"x").unwrap(), Position { epoch, seq: 11 });
+}
+
+#[test]
+fn a_kill_loses_nothing_and_replays_at_most_what_was_acked_since_the_last_checkpoint() {
+    for mode in [Mode::Durable, Mode::Fast] {
+        let disk = MemoryDisk::default();
+        let mut spool = filled(&disk, mode, 10);
+        let epoch = spool.epoch();
+        drain(&mut spool);
+        spool.ack(Position { epoch, seq: 1 }).unwrap();
+        spool.checkpoint().unwrap();
+        spool.ack(Position { epoch, seq: 2 }).unwrap();
+        drop(spool);
+        let (mut spool, report) = open_with(&disk, options(mode));
+        assert_eq!((report.new_epoch, report.records), (None, 9));
+        assert_eq!(seqs(&drain(&mut spool)), (2..=10).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn power_loss_in_mode_durable_takes_only_what_was_not_synced_and_keeps_the_epoch() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 10);
+    let lost = spool.append(Class::Ordinary, b"never synced, never seen").unwrap();
+    drop(spool);
+    disk.lose_power(crate::memory::PowerLoss::DropsAll);
+    let (mut spool, report) = open_with(&disk, Options { boot_id: "boot-2".into(), ..options(Mode::Durable) });
+    assert_eq!((report.new_epoch, report.records, report.lost_records), (None, 10, 0));
+    assert_eq!(spool.append(Class::Ordinary, b"other").unwrap(), lost, "its seq was never visible: it is free");
+}
+
+#[test]
+fn power_loss_in_mode_fast_begins_a_new_epoch_and_old_records_keep_their_names() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Fast, 3);
+    let old = spool.epoch();
+    spool.append(Class::Ordinary, b"sent, and then gone").unwrap();
+    assert_eq!(seqs(&drain(&mut spool)), [1, 2, 3, 4]);
+    drop(spool);
+    disk.lose_power(crate::memory::PowerLoss::DropsAll);
+    let (mut spool, report) = open_with(&disk, Options { boot_id: "boot-2".into(), ..options(Mode::Fast) });
+    assert_eq!(report.new_epoch, Some(NewEpoch::PowerLoss));
+    let new = spool.append(Class::Ordinary, b"new").unwrap();
+    assert_eq!(new, Position { epoch: report.epoch, seq: 1 });
+    let positions: Vec<_> = drain(&mut spool)
+        .into_iter()
+        .map(|seen| if let Seen::Record(position, ..) = seen { position } else { panic!("{seen:?}") })
+        .collect();
+    let at = |seq| Position { epoch: old, seq };
+    assert_eq!(positions, [at(1), at(2), at(3), new]);
+    spool.ack(new).unwrap();
+    assert_eq!(spool.stats().waiting, 0);
+}
+
+#[test]
+fn two_processes_cannot_have_one_spool() {
+    let disk = MemoryDisk::default();
+    let (first, _) = open(&disk);
+    let second = Spool::open(Arc::new(disk.clone()), dir(), options(Mode::Durable));
+    let Err(OpenError::Locked { dir }) = second else { panic!("the lock was given twice") };
+    assert_eq!(dir, Path::new(DIR));
+    drop(first);
+    open(&disk);
+}
+
+#[test]
+fn a_refused_record_is_kept_aside_and_stands_in_the_way_of_nothing() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 4);
+    let at = |seq| Position { epoch: spool.epoch(), seq };
+    let (one, two, four) = (at(1), at(2), at(4));
+    drain(&mut spool);
+    assert_eq!(spool.refuse(two, "unknown tenant").unwrap().reason, Reason::Refused);
+    assert_eq!(spool.stats().waiting, 4, "what comes before it is still waiting");
+    spool.refuse(one, "unknown tenant").unwrap();
+    assert_eq!((spool.stats().dropped.refused, spool.stats().waiting), (2, 2));
+    spool.ack(four).unwrap();
+    assert_eq!((spool.stats().delivered, spool.stats().waiting), (2, 0));
+    let dead = disk.files(&dir().join("dead"));
+    assert_eq!(dead.len(), 4, "two records and two reasons");
+    assert!(dead.iter().any(|path| disk.read(path).unwrap() == payload(2)));
+    assert!(spool.refuse(two, "again").is_err(), "it is done");
+}
+
+#[test]
+fn the_largest_record_fits_and_a_larger_one_is_refused_without_a_seq() {
+    let (mut spool, _) = open_with(&MemoryDisk::default(), Options::new(Mode::Durable, 64 << 20, "b"));
+    let largest = vec![7; crate::MAX_RECORD_BYTES];
+    let too_large = vec![7; crate::MAX_RECORD_BYTES + 1];
+    let refused = spool.append(Class::Critical, &too_large);
+    assert!(matches!(refused, Err(Refused::TooLarge { bytes, max_bytes }) if bytes == max_bytes + 1));
+    assert_eq!(spool.append(Class::Critical, &largest).unwrap().seq, 1);
+    spool.sync().unwrap();
+    let Next::Record(record) = spool.read_next().unwrap() else { panic!("it is there") };
+    assert!(record.payload == largest);
+    assert_eq!(spool.stats().turned_away.too_large, 1);
+}
+
+#[test]
+fn the_window_of_unacked_records_is_bounded() {
+    let (mut spool, _) = open_with(&MemoryDisk::default(), Options::new(Mode::Fast, 64 << 20, "b"));
+    for _ in 0..=crate::MAX_IN_FLIGHT {
+        spool.append(Class::Ordinary, b"x").unwrap();
+    }
+    assert_eq!(drain(&mut spool).len(), crate::MAX_IN_FLIGHT);
+    assert_eq!(spool.read_next().unwrap(), Next::WindowFull);
+    spool.ack(Position { epoch: spool.epoch(), seq: 1 }).unwrap();
+    assert!(matches!(spool.read_next().unwrap(), Next::Record(_)));
+}
+
+#[test]
+fn unsynced_records_are_bounded_in_memory_by_a_sync() {
+    let (mut spool, _) = open_with(&MemoryDisk::default(), Options::new(Mode::Durable, 64 << 20, "b"));
+    let payload = vec![1; 1 << 20];
+    for _ in 0..4 {
+        spool.append(Class::Ordinary, &payload).unwrap();
+    }
+    assert_eq!(spool.stats().syncs, 1, "the fourth MiB did not fit beside the others and their frames");
+    assert_eq!(drain(&mut spool).len(), 3);
+}
+
+#[test]
+fn looking_does_not_touch() {
+    let disk = MemoryDisk::default();
+    let spool = filled(&disk, Mode::Durable, 20);
+    let before = disk.operations();
+    let report = verify(&disk, dir()).unwrap();
+    assert_eq!(disk.operations(), before);
+    assert_eq!((report.records, report.segments, report.owner), (20, spool.stats().segments, Some(spool.owner())));
+    assert_eq!(report.bytes, spool.stats().bytes);
+    assert!(report.is_identity_whole && report.is_cursor_whole && report.damaged.is_empty());
+    assert!(verify(&disk, Path::new("/nowhere")).is_err());
+}
+
+proptest! {
+    #[test]
+    fn the_books_hold_whatever_is_acked(count in 1u64..40, acks in prop::collection::vec(1u64..40, 0..10)) {
+        let mut spool = filled(&MemoryDisk::default(), Mode::Durable, count);
+        drain(&mut spool);
+        for seq in acks {
+            let epoch = spool.epoch();
+            let _ = spool.ack(Position { epoch, seq });
+            prop_assert!(spool.stats().is_conserved());
+        }
+    }
+}

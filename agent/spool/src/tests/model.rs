@@ -1,0 +1,395 @@
+//! The naive twin: a map of what was appended and what of it was promised. It drives a real spool and judges whatever
+//! it yields by five laws:
+//!
+//! 1. Nothing is invented: each record read was appended, at that position, with those bytes.
+//! 2. Nothing is silent: records and gaps together leave out no seq (but a tail that nobody was promised).
+//! 3. Nothing promised is lost: a gap covers a promised record only if it is ordinary and the spool was full.
+//! 4. Nothing is renamed: a position that was ever read never names other bytes.
+//! 5. Nothing is shown early: in mode `Durable`, only what is synced.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::{DIR, dir};
+use crate::memory::{MemoryDisk, PowerLoss};
+use crate::{Class, Gap, Mode, Next, Options, Position, Reason, Spool, WhenFull};
+
+/// Epochs in the order in which they began, then seq.
+type At = (usize, u64);
+
+#[derive(Debug, Clone)]
+struct Entry {
+    class: Class,
+    payload: Vec<u8>,
+    /// Must survive whatever the mode says it survives.
+    promised: bool,
+    /// Power was lost after it was appended and before it was promised.
+    may_be_lost: bool,
+    /// The opening in which it was appended.
+    session: u32,
+}
+
+pub(super) struct Model {
+    pub disk: MemoryDisk,
+    pub options: Options,
+    pub spool: Option<Spool>,
+    history: BTreeMap<At, Entry>,
+    epochs: Vec<u128>,
+    seen: HashMap<Position, Vec<u8>>,
+    /// The last item read; `None` after opening, when replays are allowed.
+    at: Option<At>,
+    acked: At,
+    /// What was read since the last rewind.
+    window: Vec<(At, Position)>,
+    session: u32,
+    numbers: u64,
+    boot: u32,
+    /// Seqs in gaps since opening.
+    missing: u64,
+}
+
+impl Model {
+    pub fn new(options: Options) -> Self {
+        let mut model = Self {
+            disk: MemoryDisk::default(),
+            options,
+            spool: None,
+            history: BTreeMap::new(),
+            epochs: Vec::new(),
+            seen: HashMap::new(),
+            at: None,
+            acked: (0, 0),
+            window: Vec::new(),
+            session: 0,
+            numbers: 0,
+            boot: 1,
+            missing: 0,
+        };
+        model.open();
+        model
+    }
+
+    pub fn open(&mut self) {
+        self.options.boot_id = format!("boot-{}", self.boot);
+        let (spool, _) = Spool::open(Arc::new(self.disk.clone()), dir(), self.options.clone()).expect("it opens");
+        if self.epochs.last() != Some(&spool.epoch()) {
+            assert!(!self.epochs.contains(&spool.epoch()), "an old epoch came back");
+            self.epochs.push(spool.epoch());
+        }
+        self.spool = Some(spool);
+        self.session += 1;
+        self.missing = 0;
+        self.at = None;
+        self.window.clear();
+    }
+
+    fn spool(&mut self) -> &mut Spool {
+        self.spool.as_mut().expect("the spool is open between the steps")
+    }
+
+    pub fn append(&mut self, class: Class, bytes: usize) -> bool {
+        self.numbers += 1;
+        let number = self.numbers;
+        let payload: Vec<u8> = number.to_le_bytes().into_iter().cycle().take(bytes.max(8)).collect();
+        let before = self.spool().stats();
+        let appended = self.spool().append(class, &payload);
+        let after = self.spool().stats();
+        if after.sync_failures > before.sync_failures {
+            self.lose_hope();
+        }
+        if after.syncs > before.syncs {
+            self.promise(); // a segment was left, and never unsynced
+        }
+        let Ok(position) = appended else { return false };
+        let at = self.place(position);
+        assert!(!self.seen.contains_key(&position), "law 4: {position:?} was read before and is given out again");
+        assert!(at.1 == 1 || self.history.contains_key(&(at.0, at.1 - 1)), "law 2: no seq is left out before {at:?}");
+        let session = self.session;
+        self.history.retain(|&old, _| old < at); // what had this place or a later one was never promised, and is gone
+        self.history.insert(at, Entry { class, payload, promised: false, may_be_lost: false, session });
+        true
+    }
+
+    pub fn sync(&mut self) -> bool {
+        let synced = self.spool().sync().is_ok();
+        if synced {
+            self.promise();
+        } else {
+            self.lose_hope();
+        }
+        synced
+    }
+
+    /// After a failed sync in mode `Fast`, power loss may take what was appended by then, whatever syncs follow.
+    fn lose_hope(&mut self) {
+        if self.options.mode == Mode::Fast {
+            self.history.values_mut().filter(|entry| !entry.promised).for_each(|entry| entry.may_be_lost = true);
+        }
+    }
+
+    fn promise(&mut self) {
+        self.history.values_mut().filter(|entry| !entry.may_be_lost).for_each(|entry| entry.promised = true);
+    }
+
+    /// Reads one item and judges it. `false` at the end.
+    pub fn read(&mut self) -> bool {
+        let (item, payload) = match self.spool().read_next().expect("the disk reads") {
+            Next::Record(record) => (Ok((record.position, record.class)), record.payload.to_vec()),
+            Next::Gap(gap) => (Err(gap), Vec::new()),
+            Next::WindowFull => return false,
+            Next::Empty => {
+                self.judge_end();
+                return false;
+            }
+        };
+        match item {
+            Ok((position, class)) => self.judge_record(position, class, &payload),
+            Err(gap) => self.judge_gap(gap),
+        }
+        true
+    }
+
+    pub fn read_all(&mut self) {
+        while self.read() {}
+    }
+
+    fn judge_record(&mut self, position: Position, class: Class, payload: &[u8]) {
+        let at = self.place(position);
+        self.judge_order(at);
+        let (session, is_durable) = (self.session, self.options.mode == Mode::Durable);
+        let entry = self.history.get_mut(&at).expect("law 1: it was appended");
+        assert_eq!((entry.class, &entry.payload[..]), (class, payload), "law 1: as it was appended, at {at:?}");
+        if is_durable {
+            assert!(entry.promised || entry.session < session, "law 5: {at:?} is shown before it is synced");
+            entry.promised = true; // what opening finds, it syncs
+            entry.may_be_lost = false;
+        }
+        let before = self.seen.insert(position, payload.to_vec());
+        assert!(before.is_none_or(|before| before == payload), "law 4: {position:?} has other bytes now");
+        self.arrive(at, position);
+    }
+
+    fn judge_gap(&mut self, gap: Gap) {
+        let last = self.place(gap.position());
+        self.judge_order((last.0, gap.first_seq));
+        for (at, entry) in self.history.range((last.0, gap.first_seq)..=last) {
+            let excused = match gap.reason {
+                Reason::SpoolFull => {
+                    entry.may_be_lost
+                        || entry.class == Class::Ordinary && self.options.when_full == WhenFull::DropOldest
+                }
+                Reason::Corrupt => entry.may_be_lost,
+                Reason::Refused => false,
+            };
+            assert!(excused, "law 3: {at:?} {entry:?} is lost: {gap:?}");
+        }
+        self.missing += gap.last_seq - gap.first_seq + 1;
+        self.arrive(last, gap.position());
+    }
+
+    /// Law 2: it follows the last one; after opening, it is not later than what follows the last ack.
+    fn judge_order(&self, at: At) {
+        let before = self.at.unwrap_or(self.acked);
+        let is_replay = self.at.is_none() && at <= before;
+        let follows =
+            at == (before.0, before.1 + 1) || at.0 > before.0 && at.1 == 1 && self.all_excused(before, (at.0, 0));
+        assert!(is_replay || follows, "law 2: {at:?} comes after {before:?} {:?}", self.history);
+    }
+
+    fn judge_end(&self) {
+        let before = self.at.unwrap_or(self.acked);
+        let left = self.history.range(after(before)..);
+        for (at, entry) in left {
+            let hidden = self.options.mode == Mode::Durable && !entry.promised;
+            assert!(hidden || entry.may_be_lost, "law 2: {at:?} {entry:?} is not there, after {before:?}");
+        }
+    }
+
+    fn all_excused(&self, from: At, to: At) -> bool {
+        let mut between = self.history.range(after(from)..to.max(after(from)));
+        between.all(|(_, entry)| entry.may_be_lost)
+    }
+
+    fn arrive(&mut self, at: At, position: Position) {
+        self.at = Some(at);
+        self.window.push((at, position));
+    }
+
+    /// Acks the item at this share of the window.
+    pub fn ack(&mut self, share: prop::sample::Index) {
+        if self.window.is_empty() {
+            return;
+        }
+        let index = share.index(self.window.len());
+        let (at, position) = self.window[index];
+        self.spool().ack(position).expect("it was read");
+        self.acked = at;
+        self.window.drain(..=index);
+    }
+
+    pub fn ack_last(&mut self) {
+        if let Some(&(at, position)) = self.window.last() {
+            self.spool().ack(position).expect("it was read");
+            self.acked = at;
+            self.window.clear();
+        }
+    }
+
+    pub fn rewind(&mut self) {
+        self.spool().rewind();
+        self.window.clear();
+        if self.at.is_some() {
+            self.at = None; // to where the acks are, or, before the first since opening, to where opening stood
+        }
+    }
+
+    pub fn checkpoint(&mut self) {
+        drop(self.spool().checkpoint());
+    }
+
+    /// The process dies; the page cache lives.
+    pub fn kill(&mut self) {
+        self.spool = None;
+        self.open();
+    }
+
+    pub fn close(&mut self) {
+        let closed = self.spool.take().expect("open").close();
+        if closed.is_ok() {
+            self.promise();
+        }
+        self.open();
+    }
+
+    pub fn lose_power(&mut self, loss: PowerLoss) {
+        self.go_dark(loss);
+        self.open();
+    }
+
+    /// Power is lost, and lost again after so many changes of the opening that follows.
+    pub fn lose_power_while_opening(&mut self, loss: PowerLoss, changes: u64, then: PowerLoss) {
+        self.go_dark(loss);
+        self.disk.stop_after(changes);
+        let boot = format!("boot-{}", self.boot);
+        let options = Options { boot_id: boot, ..self.options.clone() };
+        drop(Spool::open(Arc::new(self.disk.clone()), dir(), options));
+        self.go_dark(then);
+        self.open();
+    }
+
+    fn go_dark(&mut self, loss: PowerLoss) {
+        self.spool = None;
+        self.disk.lose_power(loss);
+        self.history.values_mut().filter(|entry| !entry.promised).for_each(|entry| entry.may_be_lost = true);
+        self.boot += 1;
+    }
+
+    /// Everything is read and acked; then nothing waits and hardly anything lies on the disk.
+    pub fn finish(&mut self) {
+        self.sync();
+        self.read_all();
+        self.ack_last();
+        let stats = self.spool().stats();
+        assert!(stats.dropped.corrupt <= self.missing, "what is counted as lost is in a gap: {stats:?}");
+        assert_eq!(stats.waiting, 0, "{stats:?} {:?}", self.disk.files(dir()));
+        assert!(stats.segments <= 2, "only the segments that are being written stay: {stats:?}");
+        let segments = self.disk.files(dir()).iter().filter(|path| path.to_string_lossy().ends_with(".seg")).count();
+        assert_eq!(segments as u64, stats.segments, "{DIR} holds what the books say");
+    }
+
+    fn place(&self, position: Position) -> At {
+        let epoch = self.epochs.iter().position(|&epoch| epoch == position.epoch);
+        (epoch.expect("law 1: the epoch is known"), position.seq)
+    }
+}
+
+fn after(at: At) -> At {
+    (at.0, at.1 + 1)
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Append(Class, usize),
+    Sync,
+    Read(usize),
+    Ack(prop::sample::Index),
+    Rewind,
+    Checkpoint,
+    Kill,
+    Close,
+    LosePower(PowerLoss),
+}
+
+impl Model {
+    pub fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Append(class, bytes) => {
+                self.append(class, bytes);
+            }
+            Step::Sync => {
+                self.sync();
+            }
+            Step::Read(items) => {
+                (0..items).all(|_| self.read());
+            }
+            Step::Ack(share) => self.ack(share),
+            Step::Rewind => self.rewind(),
+            Step::Checkpoint => self.checkpoint(),
+            Step::Kill => self.kill(),
+            Step::Close => self.close(),
+            Step::LosePower(loss) => self.lose_power(loss),
+        }
+    }
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    let class = prop_oneof![3 => Just(Class::Ordinary), 1 => Just(Class::Critical)];
+    let loss = prop_oneof![Just(PowerLoss::DropsAll), any::<u64>().prop_map(PowerLoss::Tears)];
+    prop_oneof![
+        12 => (class, 0usize..200).prop_map(|(class, bytes)| Step::Append(class, bytes)),
+        4 => Just(Step::Sync),
+        6 => (1usize..12).prop_map(Step::Read),
+        4 => any::<prop::sample::Index>().prop_map(Step::Ack),
+        1 => Just(Step::Rewind),
+        1 => Just(Step::Checkpoint),
+        1 => Just(Step::Kill),
+        1 => Just(Step::Close),
+        1 => loss.prop_map(Step::LosePower),
+    ]
+}
+
+fn modes() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Durable), Just(Mode::Fast)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_five_laws_hold(
+        mode in modes(), steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut model = Model::new(Options { segment_bytes: 600, ..Options::new(mode, 1 << 20, "") });
+        for step in &steps {
+            model.take(step);
+        }
+        model.finish();
+    }
+
+    #[test]
+    fn in_a_spool_that_is_always_full_the_five_laws_hold(
+        mode in modes(), drops: bool, steps in prop::collection::vec(step(), 1..160),
+    ) {
+        let when_full = if drops { WhenFull::DropOldest } else { WhenFull::RefuseNew };
+        let options = Options { segment_bytes: 400, when_full, ..Options::new(mode, 3000, "") };
+        let mut model = Model::new(options);
+        for step in &steps {
+            model.take(step);
+            let stats = model.spool().stats();
+            prop_assert!(stats.bytes <= 3000, "{stats:?}");
+        }
+        model.finish();
+    }
+}
