@@ -1,0 +1,215 @@
+//! The agent put together: every stage, every channel, and the order in which they end.
+//!
+//! Drain order: `collect` (nothing new comes in) → `uplink` (what is left is delivered, then goodbye) → `keep` (the
+//! spool is closed) → `http` (the status stays readable until the last).
+
+use crate::collect::own::Own;
+use crate::collect::watch::{Runner, Watch};
+use crate::collect::{self, Collector};
+use crate::config::{Config, Schedule};
+use crate::keep::{Door, Keeper};
+use crate::meters::Meters;
+use crate::status::{self, Status};
+use crate::uplink::Uplink;
+use proto::message::Hello;
+use proto::telemetry::Telemetry;
+use runtime::backoff::Backoff;
+use runtime::clock::Clock;
+use runtime::drain::{Drain, Phase, Reason};
+use spool::{OpenReport, RealDisk, Spool};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// How long the running passes may take to end.
+const COLLECT_DEADLINE: Duration = Duration::from_secs(1);
+/// How long the uplink may take to deliver the rest and say goodbye.
+const UPLINK_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the spool may take to close: two syncs on a slow disk.
+const KEEP_DEADLINE: Duration = Duration::from_secs(5);
+/// How long open requests may take.
+const HTTP_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Why the agent could not start. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The spool did not open.
+    #[error("cannot open the spool in {dir}; set --spool-dir to a directory of this agent's own")]
+    Spool {
+        /// The directory.
+        dir: String,
+        /// Why.
+        source: Box<spool::OpenError>,
+    },
+    /// The port is taken, or not ours to take.
+    #[error("cannot listen on {address}; set --listen-http to a free address (port 0 takes any)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No more threads.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A running agent.
+pub struct App {
+    drain: Drain,
+    http: SocketAddr,
+}
+
+/// A collector and when it runs.
+type Scheduled = (Box<dyn Collector>, Schedule);
+
+impl App {
+    /// Starts every stage.
+    pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let telemetry = Telemetry::default();
+        let meters = Meters::new(&telemetry);
+        let listener = TcpListener::bind(config.listen_http)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen_http, source })?;
+        let http = listener.local_addr().unwrap_or(config.listen_http);
+        let (spool, report) = open_spool(config)?;
+        let (keeper, door) = Keeper::new(spool, config.spool.max_bytes, clock.clone(), meters.spool.clone());
+
+        let mut drain = Drain::default();
+        let collect = drain.phase("collect", COLLECT_DEADLINE);
+        let uplink = drain.phase("uplink", UPLINK_DEADLINE);
+        let keep = drain.phase("keep", KEEP_DEADLINE);
+        let serve = drain.phase("http", HTTP_DEADLINE);
+
+        keep.spawn_thread("keeper", move || keeper.run()).map_err(StartError::Thread)?;
+        let stopping = (keep.token(), door.clone());
+        keep.spawn("keeper-stop", async move {
+            stopping.0.cancelled().await;
+            let _ = tokio::task::spawn_blocking(move || stopping.1.stop()).await;
+        });
+        let watches = start_collectors(config, &clock, &telemetry, &meters, &door, &collect)?;
+        let connected = Arc::new(AtomicBool::new(false));
+        let sender = Uplink {
+            url: config.aggregator.clone(),
+            hello: hello(config, &report),
+            backoff: Backoff::new(config.backoff.0, config.backoff.1),
+            door: door.clone(),
+            clock: clock.clone(),
+            meters: meters.uplink.clone(),
+            connected: connected.clone(),
+        };
+        uplink.spawn("uplink", sender.run(uplink.token()));
+        let status = Status { config: config.clone(), report, telemetry, watches, door, clock, connected };
+        serve.spawn("http", status::serve(listener, Arc::new(status), serve.token()));
+        Ok(Self { drain, http })
+    }
+
+    /// Where the agent's own pages are.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Runs until a signal or a fault, then ends in order. `Err` says why it could not go on.
+    pub async fn run(self) -> Result<(), String> {
+        let reason = self.drain.until_asked().await;
+        tracing::info!(?reason, "ending");
+        let report = self.drain.run().await;
+        tracing::info!(%report, "ended");
+        match reason {
+            Reason::Asked => Ok(()),
+            Reason::Fault => Err("a part of the agent ended on its own; the log says which".into()),
+        }
+    }
+}
+
+/// All collectors that are switched on, with their schedules.
+pub fn collectors(config: &Config, telemetry: &Telemetry, meters: &Meters, elapsed: Duration) -> Vec<Scheduled> {
+    let own: Box<dyn Collector> = Box::new(Own::new(&config.proc, telemetry.clone(), meters.clone()));
+    let options = collect::Options {
+        target: config.collectors.process_target.clone(),
+        network_mounts: config.collectors.network_mounts,
+    };
+    let schedules = &config.collectors;
+    let all = collect::all(&config.proc, &options, elapsed).into_iter().chain([own]);
+    let scheduled = all.map(|collector| {
+        let schedule = match collector.name() {
+            "filesystem" => schedules.filesystem,
+            "cgroup" => schedules.cgroup,
+            "process" => schedules.process,
+            "agent" => schedules.agent,
+            _ => schedules.host,
+        };
+        (collector, schedule)
+    });
+    scheduled.filter(|(_, schedule)| schedule.enabled).collect()
+}
+
+/// The kernel's id of this boot; monotonic times compare only within one.
+pub fn boot_id(proc: &Path) -> String {
+    let text = std::fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
+    let id = text.trim();
+    if id.is_empty() { "unknown".into() } else { id.into() }
+}
+
+fn open_spool(config: &Config) -> Result<(Spool, OpenReport), StartError> {
+    let options = spool::Options::new(config.spool.mode, config.spool.max_bytes, boot_id(&config.proc));
+    let failed = |source| StartError::Spool { dir: config.spool.dir.display().to_string(), source: Box::new(source) };
+    let (spool, report) = Spool::open(Arc::new(RealDisk), &config.spool.dir, options).map_err(failed)?;
+    tracing::info!(
+        dir = %config.spool.dir.display(),
+        records = report.records,
+        lost = report.lost_records,
+        torn_bytes = report.torn_bytes,
+        new_epoch = ?report.new_epoch,
+        "spool open"
+    );
+    Ok((spool, report))
+}
+
+fn start_collectors(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    telemetry: &Telemetry,
+    meters: &Meters,
+    door: &Door,
+    phase: &Phase,
+) -> Result<Vec<Arc<Watch>>, StartError> {
+    let start = clock.monotonic();
+    let mut watches = Vec::new();
+    let mut stops = Vec::new();
+    for (collector, schedule) in collectors(config, telemetry, meters, start) {
+        let name = collector.name();
+        let watch = Arc::new(Watch::new(name, schedule, meters.collect.clone()));
+        let (keep, stop) = mpsc::sync_channel(0);
+        let door = door.clone();
+        let deliver = move |folded| door.deliver(folded);
+        let runner = Runner { collector, watch: watch.clone(), clock: clock.clone(), start, stop, deliver };
+        phase.spawn_thread(name, move || runner.run()).map_err(StartError::Thread)?;
+        watches.push(watch);
+        stops.push(keep);
+    }
+    let token = phase.token();
+    phase.spawn("collect-stop", async move {
+        token.cancelled().await;
+        drop(stops);
+    });
+    Ok(watches)
+}
+
+fn hello(config: &Config, report: &OpenReport) -> Hello {
+    Hello {
+        agent_id: report.owner,
+        service: config.service.clone(),
+        instance: config.instance.clone(),
+        clinic_id: config.clinic_id,
+        interval: config.interval,
+        wall: proto::sample::Timestamp::ZERO,
+        monotonic: Duration::ZERO,
+        boot_id: boot_id(&config.proc),
+        agent_version: env!("CARGO_PKG_VERSION").into(),
+    }
+}

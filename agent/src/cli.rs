@@ -1,0 +1,106 @@
+//! The command line: `run`, `once`, `check`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+
+mod check;
+mod once;
+
+use crate::app::App;
+use crate::config::{Config, Overrides};
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use runtime::clock::SystemClock;
+use runtime::{config, log};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Samples this host and a service, and streams it to the aggregator.
+#[derive(Parser)]
+#[command(name = "monitoring-agent", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Collect and stream until told to stop
+    Run(Overrides),
+    /// Take one pass and print it with each collector's duration
+    Once {
+        #[command(flatten)]
+        overrides: Overrides,
+        /// table or json
+        #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+        format: String,
+    },
+    /// Check the configuration, the files to be read, the spool and the way to the aggregator
+    Check(Overrides),
+}
+
+/// Exit code of a wrong configuration; clap's own.
+const USAGE: u8 = 2;
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let overrides = match &cli.command {
+        Command::Run(overrides) | Command::Check(overrides) | Command::Once { overrides, .. } => overrides,
+    };
+    let config = match load(overrides, matches!(cli.command, Command::Once { .. })) {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{problem}");
+            }
+            return ExitCode::from(USAGE);
+        }
+    };
+    let done = match &cli.command {
+        Command::Run(_) => run(&config),
+        Command::Once { format, .. } => once::run(&config, format),
+        Command::Check(_) => check::run(&config),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("monitoring-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    log::init(config.log_format, &config.log_level)?;
+    // One thread for all I/O: the agent moves a few messages a second, and a second thread would only cost memory.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        let app = App::start(config, Arc::new(SystemClock)).await?;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            service = config.service,
+            instance = config.instance,
+            aggregator = config.aggregator,
+            http = %app.http(),
+            "agent runs"
+        );
+        app.run().await.map_err(anyhow::Error::msg)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the file that the overrides name, and the overrides. `once` sends nothing, so it needs no name of a service.
+fn load(overrides: &Overrides, nameless: bool) -> Result<Config, Vec<String>> {
+    config::load(overrides.config.as_deref(), |text| {
+        let mut overrides = overrides.clone();
+        if nameless && text.is_empty() && overrides.service.is_none() {
+            overrides.service = Some("once".into());
+        }
+        Config::read(text, &overrides, &host_name())
+    })
+}
+
+/// The host's name; a pod's is the pod's.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".into() } else { name }
+}

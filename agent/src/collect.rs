@@ -1,0 +1,186 @@
+//! Collectors: what each reads, and the table that they write it into.
+//!
+//! A collector declares its series once, whenever what it watches changes (a device appears, a process restarts), and
+//! then sets one value per series and pass. Nothing is allocated or formatted on the way: files stay open and are read
+//! again in place ([`file`]), their bytes are parsed by hand ([`parse`]), the table is reused.
+//!
+//! The four sources are [`host`], [`filesystem`], [`cgroup`] and [`process`]; [`all`] makes them. Each is cut into parts
+//! ([`part`]) that fail apart from each other. To add a source, implement [`Collector`], with its rows in
+//! `proto/src/catalog/system.rs`, and name it in [`all`].
+//!
+//! A pass over host, cgroup and one process allocates nothing and takes 0.10 ms at the median, 0.20 ms at p99, when the
+//! passes follow each other; with pauses between them, as in service, when the caches are cold, 0.25 ms and 0.57 ms
+//! (10,000 passes, 24 Nov 2026, 2-core AMD EPYC VM, Linux 6.18, builds running beside it). That is the kernel's time:
+//! reading such files bare takes 0.09 to 0.11 ms while they stay open, and 0.3 ms when each is opened anew.
+
+pub mod cgroup;
+mod devices;
+pub mod file;
+pub mod filesystem;
+pub mod host;
+mod mounts;
+pub mod own;
+pub mod parse;
+pub mod part;
+mod pressure;
+pub mod process;
+mod rate;
+pub mod watch;
+
+use proto::catalog::Metric;
+use proto::name::{NameError, SeriesKey};
+use proto::sample::{STALE, SeriesDef};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use filesystem::NetworkMounts;
+pub use process::Target;
+
+/// Where the kernel keeps its files.
+pub const PROC: &str = "/proc";
+
+/// One source of samples. Runs on a thread of its own, so that a read that hangs holds up nobody else.
+pub trait Collector: Send {
+    /// The source's name, as in `monitoring_collector_*{collector}`.
+    fn name(&self) -> &'static str;
+
+    /// Reads everything once. `elapsed` is the monotonic time since an arbitrary start, for rates between two passes.
+    /// The caller has begun the pass ([`Table::begin_pass`]); a series that is not set in it is sent as stale. On `Err`
+    /// the pass counts as failed, and what was set before or beside the failure is kept: one unreadable file costs
+    /// only its own series.
+    fn collect(&mut self, elapsed: Duration, table: &mut Table) -> Result<(), CollectError>;
+
+    /// Which files could be read when the source was made, and which not: for the `check` command.
+    fn notes(&self) -> Vec<Note> {
+        Vec::new()
+    }
+}
+
+/// A file that a source reads, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it cannot be read; `None` where it can.
+    pub problem: Option<String>,
+}
+
+/// What to collect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The process to watch, if any.
+    pub target: Option<Target>,
+    /// Whether network file systems are asked for their space.
+    pub network_mounts: NetworkMounts,
+}
+
+/// All sources, each to be run on its own. `proc` is [`PROC`], or a copy in tests; `elapsed` is now, as in
+/// [`Collector::collect`]: first readings are taken here, so that a first pass 10 ms later can tell shares of CPU time.
+pub fn all(proc: &Path, options: &Options, elapsed: Duration) -> Vec<Box<dyn Collector>> {
+    let mut sources: Vec<Box<dyn Collector>> = vec![
+        Box::new(host::Host::new(proc)),
+        Box::new(filesystem::Filesystem::new(proc, options.network_mounts)),
+        Box::new(cgroup::Cgroup::new(proc, elapsed)),
+    ];
+    if let Some(target) = &options.target {
+        sources.push(Box::new(process::Process::new(proc, target.clone(), elapsed)));
+    }
+    sources
+}
+
+/// Why a pass failed or could not start. Each names the file and what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// A file could not be opened or read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file does not hold what the kernel's documentation says.
+    #[error("{} is malformed: {problem}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// What should be watched is not there (no such process, no such cgroup).
+    #[error("{0}")]
+    Absent(String),
+    /// The source wants more series than a schema may hold.
+    #[error("{0} series are more than one source may report")]
+    TooManySeries(usize),
+    /// A name from the system is no legal label.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+/// Where a series' value goes; valid until the next [`Table::redefine`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(usize);
+
+/// The series of one source and the values of its current pass.
+#[derive(Debug, Default)]
+pub struct Table {
+    series: Vec<SeriesDef>,
+    values: Vec<f64>,
+    generation: u64,
+}
+
+// === impl Table ===
+
+impl Table {
+    /// Forgets every series, so that the source can declare them anew.
+    pub fn redefine(&mut self) {
+        self.series.clear();
+        self.values.clear();
+        self.generation += 1;
+    }
+
+    /// Declares a series. `labels` must be those that the catalog names for `metric`.
+    pub fn series(&mut self, metric: &'static Metric, labels: &[(&str, &str)]) -> Result<Slot, CollectError> {
+        debug_assert!(labels.iter().all(|(name, _)| metric.labels.contains(name)), "{} {labels:?}", metric.name);
+        if self.series.len() >= proto::limits::SERIES_PER_SCHEMA_MAX {
+            return Err(CollectError::TooManySeries(self.series.len() + 1));
+        }
+        let key = SeriesKey::try_new(metric.name, labels.iter().copied())?;
+        self.series.push(SeriesDef { key, kind: metric.kind });
+        self.values.push(STALE);
+        Ok(Slot(self.series.len() - 1))
+    }
+
+    /// Begins a pass: no series has a value yet.
+    pub fn begin_pass(&mut self) {
+        self.values.fill(STALE);
+    }
+
+    /// Sets a value of this pass.
+    pub fn set(&mut self, slot: Slot, value: f64) {
+        debug_assert!(slot.0 < self.values.len(), "a slot outlived its declaration");
+        if let Some(place) = self.values.get_mut(slot.0) {
+            *place = value;
+        }
+    }
+
+    /// The declared series.
+    pub fn definitions(&self) -> &[SeriesDef] {
+        &self.series
+    }
+
+    /// The values of this pass, in the order of [`Table::definitions`].
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// Changes with every [`Table::redefine`].
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+#[cfg(test)]
+mod tests;

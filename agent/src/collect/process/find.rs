@@ -1,0 +1,148 @@
+//! Finding the process to watch.
+//!
+//! - `Pid`: the process of that number.
+//! - `Name`: of the processes whose `comm` (15 bytes of the program's or main thread's name) or whose program's file
+//!   name (`/proc/PID/exe`, where it may be read) is that name, the oldest.
+//! - `Neighbour`: the main process of the other container in a pod with a shared PID namespace: of the processes in
+//!   another container than ours, the oldest. It is in another container when `/proc/PID/cgroup` names other groups than
+//!   ours, or `/proc/PID/ns/mnt`, where it may be read, another mount namespace. Not counted is the `pause` process
+//!   that holds the pod together. Where the oldest is a bare init (`tini` and the like), its oldest child is taken. With
+//!   more than two containers, say the name: a mesh's proxy may be older than the service.
+//!
+//! Never counted are ourselves, threads of the kernel and processes that have ended. "Oldest" is the lowest start time
+//! in ticks, then the lowest pid.
+
+use super::stat::{self, Reading};
+use crate::collect::CollectError;
+use crate::collect::cgroup::Membership;
+use crate::collect::file::KeptFile;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Longest `comm` of the kernel.
+const COMM_MAX_BYTES: usize = 15;
+
+/// What holds a pod's namespaces open.
+const PAUSE: &[u8] = b"pause";
+
+/// Programs that only start and reap the real one.
+const INITS: [&[u8]; 4] = [b"tini", b"dumb-init", b"docker-init", b"catatonit"];
+
+/// Which process to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The one with this number.
+    Pid(u32),
+    /// The oldest one with this name.
+    Name(String),
+    /// The main process of the other container.
+    Neighbour,
+}
+
+struct Candidate {
+    pid: u32,
+    comm: Vec<u8>,
+    reading: Reading,
+}
+
+// === impl Target ===
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "process {pid}"),
+            Self::Name(name) => write!(f, "a process called {name:?}"),
+            Self::Neighbour => f.write_str("a process of another container (is shareProcessNamespace set?)"),
+        }
+    }
+}
+
+/// The pid of the process to watch.
+pub fn find(proc: &Path, target: &Target) -> Result<u32, CollectError> {
+    let found = match target {
+        Target::Pid(pid) => candidate(proc, *pid).map(|candidate| candidate.pid),
+        Target::Name(name) => {
+            let named = candidates(proc)?.into_iter().filter(|candidate| is_called(proc, candidate, name.as_bytes()));
+            oldest(named).map(|candidate| candidate.pid)
+        }
+        Target::Neighbour => neighbour(proc)?,
+    };
+    found.ok_or_else(|| CollectError::Absent(format!("{target} was not found")))
+}
+
+// === helpers ===
+
+fn neighbour(proc: &Path) -> Result<Option<u32>, CollectError> {
+    let ourselves = proc.join("self");
+    let groups = Membership::of(&ourselves)?;
+    let namespace = mount_namespace(&ourselves);
+    let is_elsewhere = |candidate: &Candidate| {
+        let dir = proc.join(candidate.pid.to_string());
+        let theirs = mount_namespace(&dir);
+        let is_other_namespace = theirs.is_some() && namespace.is_some() && theirs != namespace;
+        is_other_namespace || Membership::of(&dir).is_ok_and(|theirs| theirs != groups)
+    };
+    let all = candidates(proc)?;
+    let others = all.iter().filter(|candidate| candidate.comm != PAUSE && is_elsewhere(candidate));
+    let Some(main) = oldest(others) else { return Ok(None) };
+    if !INITS.contains(&main.comm.as_slice()) {
+        return Ok(Some(main.pid));
+    }
+    let child = oldest(all.iter().filter(|candidate| candidate.reading.ppid == main.pid));
+    Ok(Some(child.unwrap_or(main).pid))
+}
+
+/// All processes that could be watched.
+fn candidates(proc: &Path) -> Result<Vec<Candidate>, CollectError> {
+    let read = |source: io::Error| CollectError::Read { path: proc.to_owned(), source };
+    let own = own_pid(proc);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(proc).map_err(read)? {
+        let name = entry.map_err(read)?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        if Some(pid) != own {
+            found.extend(candidate(proc, pid));
+        }
+    }
+    Ok(found)
+}
+
+/// A process that runs and is none of the kernel's; one that ends meanwhile, or has a file that we do not understand,
+/// is none.
+fn candidate(proc: &Path, pid: u32) -> Option<Candidate> {
+    let mut file = KeptFile::new(proc.join(pid.to_string()).join("stat"));
+    let (comm, reading) = file.parse(|text| Ok((stat::split(text)?.0.to_vec(), stat::parse(text)?))).ok()?;
+    let is_candidate = !reading.is_kernel_thread && !reading.has_ended();
+    is_candidate.then_some(Candidate { pid, comm, reading })
+}
+
+/// Our own number in the PID namespace of `proc`.
+fn own_pid(proc: &Path) -> Option<u32> {
+    fs::read_link(proc.join("self")).ok()?.to_str()?.parse().ok()
+}
+
+fn is_called(proc: &Path, candidate: &Candidate, name: &[u8]) -> bool {
+    let comm = &name[..name.len().min(COMM_MAX_BYTES)];
+    candidate.comm == comm || program(proc, candidate.pid).is_some_and(|program| program == name)
+}
+
+/// The file name of a process's program, also where an update has replaced the file since.
+fn program(proc: &Path, pid: u32) -> Option<Vec<u8>> {
+    let path = fs::read_link(proc.join(pid.to_string()).join("exe")).ok()?;
+    let file = path.file_name()?.as_bytes();
+    Some(file.strip_suffix(b" (deleted)").unwrap_or(file).to_vec())
+}
+
+fn mount_namespace(process: &Path) -> Option<PathBuf> {
+    fs::read_link(process.join("ns/mnt")).ok()
+}
+
+fn oldest<C: std::borrow::Borrow<Candidate>>(candidates: impl Iterator<Item = C>) -> Option<C> {
+    candidates.min_by_key(|candidate| {
+        let candidate: &Candidate = candidate.borrow();
+        (candidate.reading.start_ticks, candidate.pid)
+    })
+}

@@ -1,0 +1,405 @@
+//! Configuration: one YAML file, overridden by `MONITORING_*` and by flags; the only place that reads the environment.
+//!
+//! Reading is pure and complains about everything at once, with line and column. Defaults are named constants;
+//! `agent/config.example.yaml` shows every field, and a test holds it to this file.
+
+use crate::collect::{NetworkMounts, PROC, Target};
+use clap::Args;
+use proto::document::{Node, Place, Problem, Problems, Table, parse, parse_bytes, parse_duration};
+use proto::limits::IDENTITY_MAX_BYTES;
+use runtime::backoff::{BASE, CAP};
+use runtime::log;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tonic::transport::Uri;
+use uuid::Uuid;
+
+/// Where the aggregator listens by default.
+pub const AGGREGATOR: &str = "http://127.0.0.1:7400";
+/// Where the agent's own pages are by default. Loopback: they are for the pod's neighbours and probes.
+pub const LISTEN_HTTP: &str = "127.0.0.1:7481";
+/// How often the fast collectors read.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+/// How often the slow ones (file systems, the agent itself) read: their values move in minutes.
+pub const SLOW_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a pass may take. One takes about a millisecond; half a second is a machine in trouble.
+pub const DEADLINE: Duration = Duration::from_millis(500);
+/// Bounds of an interval: below 100 ms the agent would be the load that it measures.
+pub const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Longest interval.
+pub const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+/// Bounds of the wait between two attempts to reach the aggregator.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// What the spool may take on the disk: about two days of a host's samples at one second.
+pub const SPOOL_MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// Smallest spool: two segments and the reserve for critical records.
+pub const SPOOL_MIN_BYTES: u64 = 32 * 1024 * 1024;
+/// Where the spool lies by default.
+pub const SPOOL_DIR: &str = "/var/lib/monitoring-agent";
+
+/// Everything that the agent needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// URL of the aggregator's gRPC port.
+    pub aggregator: String,
+    /// The watched service; identity on the dashboards.
+    pub service: String,
+    /// Which copy of the service: the pod's or host's name.
+    pub instance: String,
+    /// The clinic, where the service works for just one.
+    pub clinic_id: Option<Uuid>,
+    /// How often batches are made.
+    pub interval: Duration,
+    /// Where `/metrics`, `/healthz` and `/status` are served; port 0 takes a free one.
+    pub listen_http: SocketAddr,
+    /// How log lines look.
+    pub log_format: log::Format,
+    /// Which log lines there are: a level, or `module=level` pairs.
+    pub log_level: String,
+    /// First and last bound of the wait between two attempts to reach the aggregator.
+    pub backoff: (Duration, Duration),
+    /// The spool.
+    pub spool: Spool,
+    /// The collectors.
+    pub collectors: Collectors,
+    /// Where procfs is mounted; elsewhere than `/proc` only where the host's is mounted into a container.
+    pub proc: PathBuf,
+}
+
+/// The spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// Its directory; one agent's own.
+    pub dir: PathBuf,
+    /// What it may take on the disk.
+    pub max_bytes: u64,
+    /// What "durable" means.
+    pub mode: spool::Mode,
+}
+
+/// When a collector runs and how long it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Whether it runs at all.
+    pub enabled: bool,
+    /// How often.
+    pub interval: Duration,
+    /// How long a pass may take before it counts as overrun.
+    pub deadline: Duration,
+}
+
+/// Schedules of all collectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collectors {
+    /// CPU, memory, load, disks, network, pressure.
+    pub host: Schedule,
+    /// Space on mounted file systems.
+    pub filesystem: Schedule,
+    /// The agent's own cgroup, which in a pod is the pod's or container's.
+    pub cgroup: Schedule,
+    /// The watched process.
+    pub process: Schedule,
+    /// Which process is watched; `None` for none.
+    pub process_target: Option<Target>,
+    /// Whether network file systems are asked for their space; one that is dead hangs the collector.
+    pub network_mounts: NetworkMounts,
+    /// The agent itself.
+    pub agent: Schedule,
+}
+
+/// What the command line and the environment can override.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Overrides {
+    /// Configuration file (YAML)
+    #[arg(long, env = "MONITORING_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// URL of the aggregator, e.g. http://127.0.0.1:7400
+    #[arg(long, env = "MONITORING_AGGREGATOR", value_name = "URL")]
+    pub aggregator: Option<String>,
+    /// Name of the watched service
+    #[arg(long, env = "MONITORING_SERVICE", value_name = "NAME")]
+    pub service: Option<String>,
+    /// Which copy of the service this is [default: the host's name]
+    #[arg(long, env = "MONITORING_INSTANCE", value_name = "NAME")]
+    pub instance: Option<String>,
+    /// The clinic that the service works for, if there is just one
+    #[arg(long, env = "MONITORING_CLINIC_ID", value_name = "UUID")]
+    pub clinic_id: Option<String>,
+    /// How often samples are taken, e.g. 1s
+    #[arg(long, env = "MONITORING_INTERVAL", value_name = "DURATION")]
+    pub interval: Option<String>,
+    /// Directory of the spool
+    #[arg(long, env = "MONITORING_SPOOL_DIR", value_name = "DIR")]
+    pub spool_dir: Option<PathBuf>,
+    /// Size of the spool, e.g. 256MiB
+    #[arg(long, env = "MONITORING_SPOOL_MAX_BYTES", value_name = "SIZE")]
+    pub spool_max_bytes: Option<String>,
+    /// Address of the agent's own pages; port 0 takes a free one
+    #[arg(long, env = "MONITORING_LISTEN_HTTP", value_name = "ADDRESS")]
+    pub listen_http: Option<String>,
+    /// Process to watch: a pid, a name, or "neighbour"
+    #[arg(long, env = "MONITORING_PROCESS", value_name = "TARGET")]
+    pub process: Option<String>,
+    /// Log lines as text or json
+    #[arg(long, env = "MONITORING_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Log level, or module=level pairs
+    #[arg(long, env = "MONITORING_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+// === reading ===
+
+impl Config {
+    /// The configuration of `text` (a YAML document, `""` for none) with `overrides`. `host_name` is the instance's
+    /// default. All mistakes at once.
+    pub fn read(text: &str, overrides: &Overrides, host_name: &str) -> Result<Self, Vec<Problem>> {
+        let node = parse(text).map_err(|problem| vec![problem])?;
+        let problems = Problems::default();
+        let config = read_root(&node, overrides, host_name, &problems);
+        let found = problems.into_vec();
+        if found.is_empty() { Ok(config) } else { Err(found) }
+    }
+}
+
+fn read_root(node: &Node, overrides: &Overrides, host_name: &str, problems: &Problems) -> Config {
+    let root = Table::open("", node, problems);
+    let aggregator = root.pick("aggregator", "aggregator", overrides.aggregator.as_deref(), check_url);
+    let service = root.pick("service", "service", overrides.service.as_deref(), check_identity);
+    if service.is_none() && overrides.service.is_none() && root.get("service").is_none() {
+        problems.push(Place::default(), "service is not set; set it with --service, MONITORING_SERVICE or `service:`");
+    }
+    let instance = root.pick("instance", "instance", overrides.instance.as_deref(), check_identity);
+    let clinic_id = root.pick("clinic_id", "clinic-id", overrides.clinic_id.as_deref(), check_uuid);
+    let interval = root.pick("interval", "interval", overrides.interval.as_deref(), check_interval);
+    let interval = interval.unwrap_or(INTERVAL);
+    let listen_http = root.pick("listen_http", "listen-http", overrides.listen_http.as_deref(), check_address);
+    let (log_format, log_level) = read_log(&root, overrides);
+    let backoff = read_backoff(&root);
+    let spool = read_spool(&root, overrides);
+    let collectors = read_collectors(&root, overrides, interval);
+    let proc = root.text("proc").map_or_else(|| PROC.into(), PathBuf::from);
+    root.finish();
+    Config {
+        aggregator: aggregator.unwrap_or_else(|| AGGREGATOR.into()),
+        service: service.unwrap_or_default(),
+        instance: instance.unwrap_or_else(|| host_name.into()),
+        clinic_id,
+        interval,
+        listen_http: listen_http.unwrap_or_else(|| LISTEN_HTTP.parse().expect("a constant address")),
+        log_format,
+        log_level,
+        backoff,
+        spool,
+        collectors,
+        proc,
+    }
+}
+
+fn read_log(root: &Table<'_>, overrides: &Overrides) -> (log::Format, String) {
+    let check = |text: &str| text.parse().map_err(|_| format!("{text:?} is neither text nor json"));
+    let table = root.section("log");
+    let format = table.pick("format", "log-format", overrides.log_format.as_deref(), check);
+    let level = table.pick("level", "log-level", overrides.log_level.as_deref(), |text| Ok(text.to_string()));
+    table.finish();
+    (format.unwrap_or_default(), level.unwrap_or_else(|| "info".into()))
+}
+
+fn read_backoff(root: &Table<'_>) -> (Duration, Duration) {
+    let mut backoff = (BASE, CAP);
+    if let Some(table) = root.table("backoff") {
+        backoff.0 = table.parsed("base", check_backoff).unwrap_or(backoff.0);
+        backoff.1 = table.parsed("cap", check_backoff).unwrap_or(backoff.1);
+        table.finish();
+    }
+    backoff
+}
+
+fn read_spool(root: &Table<'_>, overrides: &Overrides) -> Spool {
+    let check_bytes = |text: &str| at_least(parse_bytes(text)?);
+    let table = root.section("spool");
+    let dir = table.text("dir").map(PathBuf::from);
+    let max_bytes = table.pick("max_bytes", "spool-max-bytes", overrides.spool_max_bytes.as_deref(), check_bytes);
+    let mode = table.parsed("mode", check_mode);
+    table.finish();
+    Spool {
+        dir: overrides.spool_dir.clone().or(dir).unwrap_or_else(|| SPOOL_DIR.into()),
+        max_bytes: max_bytes.unwrap_or(SPOOL_MAX_BYTES),
+        mode: mode.unwrap_or(spool::Mode::Durable),
+    }
+}
+
+fn read_collectors(root: &Table<'_>, overrides: &Overrides, interval: Duration) -> Collectors {
+    let slow = interval.max(SLOW_INTERVAL);
+    let on = |interval| Schedule { enabled: true, interval, deadline: DEADLINE };
+    let mut collectors = Collectors {
+        host: on(interval),
+        filesystem: on(slow),
+        cgroup: on(interval),
+        process: on(interval),
+        process_target: None,
+        network_mounts: NetworkMounts::Skip,
+        agent: on(slow),
+    };
+    let table = root.section("collectors");
+    read_schedule(&table, "host", &mut collectors.host);
+    read_schedule(&table, "cgroup", &mut collectors.cgroup);
+    read_schedule(&table, "agent", &mut collectors.agent);
+
+    let filesystem = table.section("filesystem");
+    if filesystem.flag("network_mounts") == Some(true) {
+        collectors.network_mounts = NetworkMounts::Include;
+    }
+    fill_schedule(&filesystem, &mut collectors.filesystem);
+    filesystem.finish();
+
+    let process = table.section("process");
+    collectors.process_target = process.pick("target", "process", overrides.process.as_deref(), check_target).flatten();
+    fill_schedule(&process, &mut collectors.process);
+    process.finish();
+    table.finish();
+    collectors
+}
+
+fn read_schedule(table: &Table<'_>, field: &'static str, schedule: &mut Schedule) {
+    if let Some(own) = table.table(field) {
+        fill_schedule(&own, schedule);
+        own.finish();
+    }
+}
+
+fn fill_schedule(table: &Table<'_>, schedule: &mut Schedule) {
+    schedule.enabled = table.flag("enabled").unwrap_or(schedule.enabled);
+    schedule.interval = table.parsed("interval", check_interval).unwrap_or(schedule.interval);
+    schedule.deadline = table.parsed("deadline", check_deadline).unwrap_or(schedule.deadline);
+}
+
+// === checks: what a text must be ===
+
+fn check_url(text: &str) -> Result<String, String> {
+    let uri: Uri = text.parse().map_err(|_| format!("{text:?} is not a URL; write it like {AGGREGATOR}"))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http"), Some(_)) if uri.path().trim_matches('/').is_empty() => Ok(text.trim_end_matches('/').into()),
+        (Some("https"), _) => Err("must begin with http:// for now; TLS comes with the agents' identity".into()),
+        (Some("http"), Some(_)) => Err(format!("{text:?} has a path; give only scheme, host and port")),
+        _ => Err(format!("{text:?} must be a URL with http://, a host and a port, like {AGGREGATOR}")),
+    }
+}
+
+fn check_identity(text: &str) -> Result<String, String> {
+    if (1..=IDENTITY_MAX_BYTES).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Ok(text.into());
+    }
+    Err(format!("must have 1 to {IDENTITY_MAX_BYTES} bytes and no control characters"))
+}
+
+fn check_uuid(text: &str) -> Result<Uuid, String> {
+    Uuid::try_parse(text).map_err(|_| format!("{text:?} is not a uuid"))
+}
+
+fn check_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    if (INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
+        return Ok(interval);
+    }
+    Err(format!("{text:?} is not between {INTERVAL_MIN:?} and {INTERVAL_MAX:?}"))
+}
+
+fn check_backoff(text: &str) -> Result<Duration, String> {
+    let backoff = parse_duration(text)?;
+    if backoff >= BACKOFF_MIN { Ok(backoff) } else { Err(format!("{text:?} is shorter than {BACKOFF_MIN:?}")) }
+}
+
+fn check_deadline(text: &str) -> Result<Duration, String> {
+    let deadline = parse_duration(text)?;
+    if deadline.is_zero() { Err("must be longer than zero".into()) } else { Ok(deadline) }
+}
+
+fn check_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an address; write it like {LISTEN_HTTP}"))
+}
+
+fn check_mode(text: &str) -> Result<spool::Mode, String> {
+    match text {
+        "durable" => Ok(spool::Mode::Durable),
+        "fast" => Ok(spool::Mode::Fast),
+        other => Err(format!("{other:?} is neither durable nor fast")),
+    }
+}
+
+fn check_target(text: &str) -> Result<Option<Target>, String> {
+    match (text, text.parse()) {
+        ("neighbour", _) => Ok(Some(Target::Neighbour)),
+        ("none", _) => Ok(None),
+        ("" | "0", _) => Err("must be a pid in quotes, a name, \"neighbour\" or \"none\"".into()),
+        (_, Ok(pid)) => Ok(Some(Target::Pid(pid))),
+        (name, Err(_)) => Ok(Some(Target::Name(name.into()))),
+    }
+}
+
+fn at_least(bytes: u64) -> Result<u64, String> {
+    if bytes >= SPOOL_MIN_BYTES { Ok(bytes) } else { Err(format!("must be at least {SPOOL_MIN_BYTES} bytes (32MiB)")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, overrides: &Overrides) -> Result<Config, String> {
+        Config::read(text, overrides, "pod-1")
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+
+    #[test]
+    fn the_sample_file_shows_every_field_with_its_default() {
+        let sample = include_str!("../config.example.yaml");
+        let bare = read("service: agenda", &Overrides::default()).expect("valid");
+        assert_eq!(read(sample, &Overrides::default()).expect("valid"), bare);
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once_with_their_places() {
+        let text = "aggregator: ftp://x\nclinic_id: 42\ninterval: 1ms\nlisten_http: here\nspool:\n  max_bytes: 1KiB\n  mode: lazy\n\
+            collectors:\n  host: {interval: 2w}\n  process: {target: 17}\n  gpu: {}\nlog: {format: xml}\nextra: 1\n";
+        insta::assert_snapshot!(read(text, &Overrides::default()).unwrap_err(), @r#"
+        service is not set; set it with --service, MONITORING_SERVICE or `service:`
+        1:13: aggregator "ftp://x" must be a URL with http://, a host and a port, like http://127.0.0.1:7400
+        2:12: clinic_id must be a text, not a number; put it in quotes
+        3:11: interval "1ms" is not between 100ms and 3600s
+        4:14: listen_http "here" is not an address; write it like 127.0.0.1:7481
+        6:14: spool.max_bytes must be at least 33554432 bytes (32MiB)
+        7:9: spool.mode "lazy" is neither durable nor fast
+        9:20: collectors.host.interval "2w" is not a duration; write it like 250ms, 1s, 5m or 1h30m
+        10:21: collectors.process.target must be a text, not a number; put it in quotes
+        11:3: collectors.gpu is not a field; known here: host, cgroup, agent, filesystem, process
+        12:15: log.format "xml" is neither text nor json
+        13:1: extra is not a field; known here: aggregator, service, instance, clinic_id, interval, listen_http, log, backoff, spool, collectors, proc
+        "#);
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_their_mistakes_name_the_flag() {
+        let flags = Overrides {
+            service: Some("fila".into()),
+            interval: Some("250ms".into()),
+            process: Some("4711".into()),
+            ..Overrides::default()
+        };
+        let config = read("service: agenda\ninterval: 5s", &flags).expect("valid");
+        assert_eq!((config.service.as_str(), config.interval), ("fila", Duration::from_millis(250)));
+        assert_eq!(config.collectors.host.interval, Duration::from_millis(250));
+        assert_eq!(config.collectors.process_target, Some(Target::Pid(4711)));
+        assert_eq!(config.instance, "pod-1");
+
+        let wrong = Overrides { aggregator: Some("nowhere".into()), clinic_id: Some("x".into()), ..flags };
+        let mistakes = read("", &wrong).unwrap_err();
+        assert!(mistakes.contains("--aggregator: \"nowhere\" must be a URL"), "{mistakes}");
+        assert!(mistakes.contains("--clinic-id: \"x\" is not a uuid"), "{mistakes}");
+    }
+
+    #[test]
+    fn a_service_is_the_one_thing_that_must_be_said() {
+        assert!(read("", &Overrides::default()).unwrap_err().contains("service is not set"));
+    }
+}

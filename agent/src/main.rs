@@ -1,0 +1,7 @@
+//! `monitoring-agent`: see `cli` for its commands.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    monitoring_agent::cli::main()
+}

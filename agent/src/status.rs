@@ -1,0 +1,153 @@
+//! The agent's own pages: `/metrics`, `/healthz` (progress, not mere life) and `/status`.
+//!
+//! Health says whether *this agent* makes progress: its fast collectors finish passes and the spool takes them. It does
+//! not depend on the aggregator: an outage there must not restart a thousand sidecars.
+
+use crate::collect::watch::Watch;
+use crate::config::Config;
+use crate::keep::Door;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use proto::exposition::{Encoder, Format};
+use proto::telemetry::Telemetry;
+use runtime::clock::Clock;
+use serde_json::{Value, json};
+use spool::OpenReport;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// A collector that has not finished a pass for so many of its intervals makes no progress.
+const PROGRESS_INTERVALS: u32 = 3;
+/// And never judged more strictly than this: a machine under load is late, not dead.
+const PROGRESS_MIN: Duration = Duration::from_secs(10);
+
+/// What the pages show.
+pub struct Status {
+    /// The configuration in force.
+    pub config: Config,
+    /// How the spool opened.
+    pub report: OpenReport,
+    /// Our metrics.
+    pub telemetry: Telemetry,
+    /// The collectors.
+    pub watches: Vec<Arc<Watch>>,
+    /// The keeper's door.
+    pub door: Door,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Whether the stream to the aggregator stands.
+    pub connected: Arc<AtomicBool>,
+}
+
+/// Serves the pages until `stop`.
+pub async fn serve(listener: TcpListener, status: Arc<Status>, stop: CancellationToken) {
+    let pages = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/status", get(show))
+        .with_state(status);
+    let served = axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "http server failed");
+    }
+}
+
+async fn metrics(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let format = Format::negotiate(accept);
+    let mut encoder = Encoder::new(format);
+    status.telemetry.encode(&mut encoder);
+    ([(header::CONTENT_TYPE, format.content_type())], encoder.finish()).into_response()
+}
+
+async fn healthz(State(status): State<Arc<Status>>) -> Response {
+    match status.stuck() {
+        None => (StatusCode::OK, "ok\n").into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn show(State(status): State<Arc<Status>>) -> Response {
+    axum::Json(status.to_json()).into_response()
+}
+
+impl Status {
+    /// What makes no progress; `None` when everything does.
+    pub fn stuck(&self) -> Option<String> {
+        let now = self.clock.monotonic();
+        if !self.door.is_writable() {
+            return Some("the spool's disk does not take what is written".into());
+        }
+        for watch in &self.watches {
+            let patience = (watch.schedule.interval * PROGRESS_INTERVALS).max(PROGRESS_MIN);
+            let running = watch.health(now).running_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+            if running > patience {
+                return Some(format!("collector {} has been in one pass for {running:?}", watch.name));
+            }
+        }
+        None
+    }
+
+    fn to_json(&self) -> Value {
+        let now = self.clock.monotonic();
+        let collectors: Vec<Value> = self.watches.iter().map(|watch| collector_json(watch, now)).collect();
+        let stats = self.door.stats();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "agent_id": self.report.owner,
+            "epoch": format!("{:032x}", self.report.epoch),
+            "service": self.config.service,
+            "instance": self.config.instance,
+            "clinic_id": self.config.clinic_id,
+            "aggregator": {"url": self.config.aggregator, "connected": self.connected.load(Ordering::Relaxed)},
+            "healthy": self.stuck().is_none(),
+            "collectors": collectors,
+            "spool": {
+                "dir": self.config.spool.dir,
+                "mode": mode_word(self.config.spool.mode),
+                "writable": self.door.is_writable(),
+                "bytes": stats.bytes,
+                "max_bytes": self.config.spool.max_bytes,
+                "waiting": self.door.waiting(),
+                "oldest_seq": stats.oldest_seq,
+                "in": stats.appended + stats.recovered,
+                "out": stats.delivered,
+                "dropped": {
+                    "spool_full": stats.dropped.spool_full,
+                    "corrupt": stats.dropped.corrupt,
+                    "refused": stats.dropped.refused,
+                },
+                "sync_failures": stats.sync_failures,
+                "quarantine_bytes": stats.quarantine_bytes,
+                "dead_bytes": stats.dead_bytes,
+            },
+        })
+    }
+}
+
+fn collector_json(watch: &Watch, now: Duration) -> Value {
+    let health = watch.health(now);
+    json!({
+        "name": watch.name,
+        "interval_seconds": watch.schedule.interval.as_secs_f64(),
+        "deadline_seconds": watch.schedule.deadline.as_secs_f64(),
+        "healthy": watch.is_healthy(now),
+        "last_error": health.last_error,
+        "last_duration_seconds": health.last_duration.as_secs_f64(),
+        "last_good_seconds_ago": health.last_good_at.map(|at| now.saturating_sub(at).as_secs_f64()),
+    })
+}
+
+/// The mode's word, as in the configuration.
+pub fn mode_word(mode: spool::Mode) -> &'static str {
+    match mode {
+        spool::Mode::Durable => "durable",
+        spool::Mode::Fast => "fast",
+    }
+}

@@ -1,0 +1,130 @@
+//! The uplink: one stream to the aggregator, opened again and again, for as long as the agent lives.
+//!
+//! A session sends what the keeper hands it and tells the keeper what it heard. When it fails, the uplink waits with
+//! full jitter, or as long as the aggregator asked for, and opens the next; the spool holds everything meanwhile.
+//! Certificates and tokens come with the agents' identity.
+
+mod session;
+
+pub use session::{Session, connect};
+
+use crate::keep::Door;
+use crate::meters::UplinkMeters;
+use proto::message::Hello;
+use runtime::backoff::Backoff;
+use runtime::clock::Clock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No connection.
+    #[error("cannot connect to the aggregator at {url}; is it running, and is the address right?")]
+    Connect {
+        /// Its address.
+        url: String,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// The stream broke.
+    #[error("the stream broke: {0}")]
+    Broken(String),
+    /// The aggregator ended the stream.
+    #[error("the aggregator closed the stream")]
+    Closed,
+    /// The aggregator did not answer in time.
+    #[error("the aggregator did not answer {what} within {limit:?}")]
+    Silent {
+        /// What it should have answered.
+        what: &'static str,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// The aggregator refuses this agent, for now or until somebody changes something.
+    #[error("the aggregator refuses this agent: {message}")]
+    Refused {
+        /// Its words.
+        message: String,
+        /// When to come back.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl SessionError {
+    /// The word under which it is counted.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "connect",
+            Self::Broken(_) => "broken",
+            Self::Closed => "closed",
+            Self::Silent { .. } => "silent",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
+/// The uplink's parts.
+pub struct Uplink {
+    /// URL of the aggregator.
+    pub url: String,
+    /// What the agent says of itself; the clocks are filled in for each session.
+    pub hello: Hello,
+    /// The wait between two sessions.
+    pub backoff: Backoff,
+    /// The keeper's door.
+    pub door: Door,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// What it counts.
+    pub meters: UplinkMeters,
+    /// Whether the stream stands, for the status page.
+    pub connected: Arc<AtomicBool>,
+}
+
+impl Uplink {
+    /// Runs sessions until `stop`; then delivers what is left for as long as the drain allows, and says goodbye.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut backoff = self.backoff.clone();
+        loop {
+            let began = self.clock.monotonic();
+            let ended = Session::new(&self).run(&stop).await;
+            self.show(false);
+            let error = match ended {
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            if stop.is_cancelled() {
+                tracing::info!(
+                    waiting = self.door.waiting(),
+                    "ending without the aggregator; the spool keeps the rest"
+                );
+                return;
+            }
+            backoff.stood_for(self.clock.monotonic().saturating_sub(began));
+            let retry_after = match &error {
+                SessionError::Refused { retry_after, .. } => *retry_after,
+                _ => None,
+            };
+            let delay = backoff.next_delay(retry_after);
+            self.meters.failures.with_label_values(&[error.reason()]).inc();
+            // The first failure is news, the hundredth is not.
+            if backoff.failures() == 1 {
+                tracing::warn!(error = runtime::log::chain(&error), ?delay, "no stream to the aggregator");
+            } else {
+                tracing::debug!(error = runtime::log::chain(&error), ?delay, "no stream to the aggregator");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn show(&self, connected: bool) {
+        self.meters.connected.set(f64::from(u8::from(connected)));
+        self.connected.store(connected, Ordering::Relaxed);
+    }
+}
