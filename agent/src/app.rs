@@ -15,7 +15,7 @@ use proto::message::Hello;
 use proto::telemetry::Telemetry;
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
-use runtime::drain::{Drain, Phase, Reason};
+use runtime::drain::{Drain, Fault, Phase};
 use spool::{OpenReport, RealDisk, Spool};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -113,16 +113,9 @@ impl App {
         self.http
     }
 
-    /// Runs until a signal or a fault, then ends in order. `Err` says why it could not go on.
-    pub async fn run(self) -> Result<(), String> {
-        let reason = self.drain.until_asked().await;
-        tracing::info!(?reason, "ending");
-        let report = self.drain.run().await;
-        tracing::info!(%report, "ended");
-        match reason {
-            Reason::Asked => Ok(()),
-            Reason::Fault => Err("a part of the agent ended on its own; the log says which".into()),
-        }
+    /// Runs until a signal or a fault, then ends in order.
+    pub async fn run(self) -> Result<(), Fault> {
+        self.drain.serve().await
     }
 }
 

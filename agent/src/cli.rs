@@ -83,7 +83,7 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
             http = %app.http(),
             "agent runs"
         );
-        app.run().await.map_err(anyhow::Error::msg)
+        app.run().await.map_err(anyhow::Error::from)
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@
 
 use crate::collect::{NetworkMounts, PROC, Target};
 use clap::Args;
-use proto::document::{Node, Place, Problem, Problems, Table, parse, parse_bytes, parse_duration};
+use proto::document::{Document, Problem, Table, parse_bytes, parse_duration};
 use proto::limits::IDENTITY_MAX_BYTES;
 use runtime::backoff::{BASE, CAP};
 use runtime::log;
@@ -155,20 +155,18 @@ impl Config {
     /// The configuration of `text` (a YAML document, `""` for none) with `overrides`. `host_name` is the instance's
     /// default. All mistakes at once.
     pub fn read(text: &str, overrides: &Overrides, host_name: &str) -> Result<Self, Vec<Problem>> {
-        let node = parse(text).map_err(|problem| vec![problem])?;
-        let problems = Problems::default();
-        let config = read_root(&node, overrides, host_name, &problems);
-        let found = problems.into_vec();
-        if found.is_empty() { Ok(config) } else { Err(found) }
+        let document = Document::parse(text).map_err(|problem| vec![problem])?;
+        let config = read_root(&document, overrides, host_name);
+        document.finish(config)
     }
 }
 
-fn read_root(node: &Node, overrides: &Overrides, host_name: &str, problems: &Problems) -> Config {
-    let root = Table::open("", node, problems);
+fn read_root(document: &Document, overrides: &Overrides, host_name: &str) -> Config {
+    let root = document.root();
     let aggregator = root.pick("aggregator", "aggregator", overrides.aggregator.as_deref(), check_url);
     let service = root.pick("service", "service", overrides.service.as_deref(), check_identity);
-    if service.is_none() && overrides.service.is_none() && root.get("service").is_none() {
-        problems.push(Place::default(), "service is not set; set it with --service, MONITORING_SERVICE or `service:`");
+    if service.is_none() && overrides.service.is_none() && !root.has("service") {
+        document.problem("service is not set; set it with --service, MONITORING_SERVICE or `service:`");
     }
     let instance = root.pick("instance", "instance", overrides.instance.as_deref(), check_identity);
     let clinic_id = root.pick("clinic_id", "clinic-id", overrides.clinic_id.as_deref(), check_uuid);
@@ -207,13 +205,10 @@ fn read_log(root: &Table<'_>, overrides: &Overrides) -> (log::Format, String) {
 }
 
 fn read_backoff(root: &Table<'_>) -> (Duration, Duration) {
-    let mut backoff = (BASE, CAP);
-    if let Some(table) = root.table("backoff") {
-        backoff.0 = table.parsed("base", check_backoff).unwrap_or(backoff.0);
-        backoff.1 = table.parsed("cap", check_backoff).unwrap_or(backoff.1);
-        table.finish();
-    }
-    backoff
+    let table = root.section("backoff");
+    let backoff = (table.parsed("base", check_backoff), table.parsed("cap", check_backoff));
+    table.finish();
+    (backoff.0.unwrap_or(BASE), backoff.1.unwrap_or(CAP))
 }
 
 fn read_spool(root: &Table<'_>, overrides: &Overrides) -> Spool {
@@ -263,10 +258,9 @@ fn read_collectors(root: &Table<'_>, overrides: &Overrides, interval: Duration) 
 }
 
 fn read_schedule(table: &Table<'_>, field: &'static str, schedule: &mut Schedule) {
-    if let Some(own) = table.table(field) {
-        fill_schedule(&own, schedule);
-        own.finish();
-    }
+    let own = table.section(field);
+    fill_schedule(&own, schedule);
+    own.finish();
 }
 
 fn fill_schedule(table: &Table<'_>, schedule: &mut Schedule) {
@@ -332,7 +326,7 @@ fn check_target(text: &str) -> Result<Option<Target>, String> {
     match (text, text.parse()) {
         ("neighbour", _) => Ok(Some(Target::Neighbour)),
         ("none", _) => Ok(None),
-        ("" | "0", _) => Err("must be a pid in quotes, a name, \"neighbour\" or \"none\"".into()),
+        ("" | "0", _) => Err("must be a pid, a name, \"neighbour\" or \"none\"".into()),
         (_, Ok(pid)) => Ok(Some(Target::Pid(pid))),
         (name, Err(_)) => Ok(Some(Target::Name(name.into()))),
     }
@@ -361,17 +355,17 @@ mod tests {
     #[test]
     fn all_mistakes_are_reported_at_once_with_their_places() {
         let text = "aggregator: ftp://x\nclinic_id: 42\ninterval: 1ms\nlisten_http: here\nspool:\n  max_bytes: 1KiB\n  mode: lazy\n\
-            collectors:\n  host: {interval: 2w}\n  process: {target: 17}\n  gpu: {}\nlog: {format: xml}\nextra: 1\n";
+            collectors:\n  host: {interval: 2w}\n  process: {target: ''}\n  gpu: {}\nlog: {format: xml}\nextra: 1\n";
         insta::assert_snapshot!(read(text, &Overrides::default()).unwrap_err(), @r#"
         service is not set; set it with --service, MONITORING_SERVICE or `service:`
         1:13: aggregator "ftp://x" must be a URL with http://, a host and a port, like http://127.0.0.1:7400
-        2:12: clinic_id must be a text, not a number; put it in quotes
+        2:12: clinic_id "42" is not a uuid
         3:11: interval "1ms" is not between 100ms and 3600s
         4:14: listen_http "here" is not an address; write it like 127.0.0.1:7481
         6:14: spool.max_bytes must be at least 33554432 bytes (32MiB)
         7:9: spool.mode "lazy" is neither durable nor fast
         9:20: collectors.host.interval "2w" is not a duration; write it like 250ms, 1s, 5m or 1h30m
-        10:21: collectors.process.target must be a text, not a number; put it in quotes
+        10:21: collectors.process.target must be a pid, a name, "neighbour" or "none"
         11:3: collectors.gpu is not a field; known here: host, cgroup, agent, filesystem, process
         12:15: log.format "xml" is neither text nor json
         13:1: extra is not a field; known here: aggregator, service, instance, clinic_id, interval, listen_http, log, backoff, spool, collectors, proc

@@ -1,94 +1,44 @@
-//! YAML documents with places: a reader that gathers every mistake instead of stopping at the first.
+//! Configuration documents: a reader that gathers every mistake instead of stopping at the first.
 //!
 //! A configuration is read field by field from a [`Table`]; each wrong value becomes a [`Problem`] with line and
 //! column, the field keeps its default, and reading goes on. `finish` names the fields that nobody asked for. The
 //! caller uses what it read only when there was no problem.
 //!
-//! Limits: serde-saphyr's budget (depth, nodes, aliases) bounds a document; [`DOCUMENT_MAX_BYTES`] its text.
+//! Limits: those of [`crate::yaml`].
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, Options, Spanned};
+use crate::yaml::{self, Node, Value};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::time::Duration;
 
-/// Largest document: a configuration or rule file written by people is below 100 KiB.
-pub const DOCUMENT_MAX_BYTES: usize = 1024 * 1024;
-
-/// Where something stands, counted from 1; 0:0 where it is not known (an empty file, the environment).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Line.
-    pub line: u64,
-    /// Column in characters.
-    pub column: u64,
-}
-
 /// A mistake in a document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where.
-    pub place: Place,
+    /// Line and column, from 1; `None` for what does not stand in the file (a flag, a field that is missing).
+    pub place: Option<(usize, usize)>,
     /// Which field and what to do, for a person.
     pub message: String,
 }
 
-/// One value and where it stands.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// Where its first character stands.
-    pub place: Place,
-    /// What it is.
-    pub value: Value,
-}
-
-/// What a YAML value is.
-#[derive(Clone, Debug)]
-pub enum Value {
-    /// Nothing, `~` or `null`.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// A number, as it is nearest in 64 bits.
-    Number(f64),
-    /// Anything else that is one piece of text.
-    Text(String),
-    /// A sequence.
-    List(Vec<Node>),
-    /// A mapping in the order of the file; keys are unique.
-    Map(Vec<(String, Place, Node)>),
+/// A document to read from; an empty one has no fields.
+#[derive(Debug, Default)]
+pub struct Document {
+    root: Option<Node>,
+    problems: Problems,
 }
 
 /// Mistakes gathered while reading.
 #[derive(Debug, Default)]
-pub struct Problems(RefCell<Vec<Problem>>);
+struct Problems(RefCell<Vec<Problem>>);
 
 /// A mapping being read.
 #[derive(Debug)]
 pub struct Table<'a> {
     path: String,
-    fields: &'a [(String, Place, Node)],
+    fields: &'a [(Node, Node)],
     asked: RefCell<Vec<&'static str>>,
     closed: Cell<bool>,
     problems: &'a Problems,
-}
-
-/// Parses a document. An empty one is an empty mapping.
-pub fn parse(text: &str) -> Result<Node, Problem> {
-    if text.len() > DOCUMENT_MAX_BYTES {
-        let message = format!("the file has {} bytes; the limit is {DOCUMENT_MAX_BYTES}", text.len());
-        return Err(Problem { place: Place::default(), message });
-    }
-    let mut options = Options::default();
-    options.duplicate_keys = DuplicateKeyPolicy::Error;
-    let node: Node = serde_saphyr::from_str_with_options(text, options).map_err(|error| Problem {
-        place: error.location().map(|l| Place { line: l.line(), column: l.column() }).unwrap_or_default(),
-        message: error.without_snippet().to_string().lines().next().unwrap_or("not YAML").to_string(),
-    })?;
-    Ok(match node.value {
-        Value::Null => Node { place: node.place, value: Value::Map(Vec::new()) },
-        _ => node,
-    })
 }
 
 /// `250ms`, `1s`, `5m`, `2h`, `3d` and sums of them (`1h30m`).
@@ -131,28 +81,49 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(mistake)
 }
 
-// === impl Problems ===
+// === impl Document ===
 
-impl Problems {
-    /// Notes a mistake.
-    pub fn push(&self, place: Place, message: impl Into<String>) {
-        self.0.borrow_mut().push(Problem { place, message: message.into() });
+impl Document {
+    /// Parses `text`.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let root = yaml::parse(text)
+            .map_err(|error| Problem { place: Some((error.line, error.column)), message: error.message })?;
+        Ok(Self { root: root.filter(|node| node.value != Value::Null), problems: Problems::default() })
     }
 
-    /// All mistakes, in the order of the file.
-    pub fn into_vec(self) -> Vec<Problem> {
-        let mut problems = self.0.into_inner();
+    /// The document's fields.
+    pub fn root(&self) -> Table<'_> {
+        match &self.root {
+            Some(node) => Table::open(String::new(), node, &self.problems),
+            None => Table::new(String::new(), &[], &self.problems),
+        }
+    }
+
+    /// Notes a mistake that has no place in the file.
+    pub fn problem(&self, message: impl Into<String>) {
+        self.problems.push(None, message);
+    }
+
+    /// `value` where there was no mistake, else all mistakes in the order of the file.
+    pub fn finish<T>(self, value: T) -> Result<T, Vec<Problem>> {
+        let mut problems = self.problems.0.into_inner();
         problems.sort();
         problems.dedup();
-        problems
+        if problems.is_empty() { Ok(value) } else { Err(problems) }
+    }
+}
+
+impl Problems {
+    fn push(&self, place: Option<(usize, usize)>, message: impl Into<String>) {
+        self.0.borrow_mut().push(Problem { place, message: message.into() });
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place {
-            Place { line: 0, .. } => f.write_str(&self.message),
-            Place { line, column } => write!(f, "{line}:{column}: {}", self.message),
+            None => f.write_str(&self.message),
+            Some((line, column)) => write!(f, "{line}:{column}: {}", self.message),
         }
     }
 }
@@ -160,37 +131,48 @@ impl fmt::Display for Problem {
 // === impl Table ===
 
 impl<'a> Table<'a> {
+    fn new(path: String, fields: &'a [(Node, Node)], problems: &'a Problems) -> Self {
+        Self { path, fields, asked: RefCell::default(), closed: Cell::new(false), problems }
+    }
+
     /// Reads `node` as a mapping; anything else is a problem and reads as an empty one.
-    pub fn open(path: &str, node: &'a Node, problems: &'a Problems) -> Self {
-        let fields = match &node.value {
-            Value::Map(fields) => fields.as_slice(),
-            other => {
-                let name = if path.is_empty() { "the document" } else { path };
-                problems.push(node.place, format!("{name} must be a mapping, not {}", other.kind()));
-                &[]
-            }
+    fn open(path: String, node: &'a Node, problems: &'a Problems) -> Self {
+        let Value::Map(fields) = &node.value else {
+            let name = if path.is_empty() { "the document" } else { &path };
+            problems.push(place(node), format!("{name} must be a mapping, not {}", kind(&node.value)));
+            return Self::new(path, &[], problems);
         };
-        let (asked, closed) = (RefCell::default(), Cell::new(false));
-        Self { path: path.into(), fields, asked, closed, problems }
+        let table = Self::new(path, fields, problems);
+        for (index, (key, _)) in fields.iter().enumerate() {
+            if fields[..index].iter().any(|(earlier, _)| earlier.value == key.value) {
+                table.problems.push(place(key), format!("{} is given twice", table.path_of(name_of(key))));
+            }
+        }
+        table
+    }
+
+    /// Whether the field is there and not null.
+    pub fn has(&self, field: &'static str) -> bool {
+        self.get(field).is_some()
     }
 
     /// The field's value; `None` where it is absent or null.
-    pub fn get(&self, field: &'static str) -> Option<&'a Node> {
+    fn get(&self, field: &'static str) -> Option<&'a Node> {
         let mut asked = self.asked.borrow_mut();
         if !asked.contains(&field) {
             asked.push(field);
         }
-        let (_, _, node) = self.fields.iter().find(|(name, _, _)| name == field)?;
-        (!matches!(node.value, Value::Null)).then_some(node)
+        let (_, node) = self.fields.iter().find(|(key, _)| name_of(key) == field)?;
+        (node.value != Value::Null).then_some(node)
     }
 
     /// The field read by `read`, which says what is wrong with it; `None` where it is absent or wrong.
-    pub fn read<T>(&self, field: &'static str, read: impl FnOnce(&'a Value) -> Result<T, String>) -> Option<T> {
+    fn read<T>(&self, field: &'static str, read: impl FnOnce(&'a Value) -> Result<T, String>) -> Option<T> {
         let node = self.get(field)?;
         match read(&node.value) {
             Ok(value) => Some(value),
             Err(message) => {
-                self.problem(node.place, field, &message);
+                self.problems.push(place(node), format!("{} {message}", self.path_of(field)));
                 None
             }
         }
@@ -198,12 +180,12 @@ impl<'a> Table<'a> {
 
     /// A text.
     pub fn text(&self, field: &'static str) -> Option<&'a str> {
-        self.read(field, Value::as_text)
+        self.read(field, scalar)
     }
 
     /// A text that `parse` turns into a value.
     pub fn parsed<T>(&self, field: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        self.read(field, |value| parse(value.as_text()?))
+        self.read(field, |value| parse(scalar(value)?))
     }
 
     /// What a flag gives, else the field; both checked, each mistake under its own name.
@@ -219,7 +201,7 @@ impl<'a> Table<'a> {
             None => from_file,
             Some(Ok(value)) => Some(value),
             Some(Err(message)) => {
-                self.problems.push(Place::default(), format!("--{flag}: {message}"));
+                self.problems.push(None, format!("--{flag}: {message}"));
                 None
             }
         }
@@ -230,58 +212,32 @@ impl<'a> Table<'a> {
         self.parsed(field, parse_duration)
     }
 
-    /// A size like `256MiB`, or a plain number of bytes.
-    pub fn bytes(&self, field: &'static str) -> Option<u64> {
-        self.read(field, |value| match value {
-            Value::Text(text) => parse_bytes(text),
-            other => other.as_whole_number(),
-        })
-    }
-
     /// `true` or `false`.
     pub fn flag(&self, field: &'static str) -> Option<bool> {
-        self.read(field, |value| match value {
-            Value::Bool(flag) => Ok(*flag),
-            other => Err(format!("must be true or false, not {}", other.kind())),
-        })
+        self.parsed(field, |text| text.parse().map_err(|_| format!("must be true or false, not {text:?}")))
     }
 
     /// A whole number from 0.
     pub fn number(&self, field: &'static str) -> Option<u64> {
-        self.read(field, Value::as_whole_number)
+        self.parsed(field, |text| text.parse().map_err(|_| format!("must be a whole number from 0, not {text:?}")))
     }
 
     /// A mapping inside this one; where the field is absent, an empty one, so that flags still win.
     pub fn section(&self, field: &'static str) -> Self {
-        self.table(field).unwrap_or_else(|| {
-            let (asked, closed) = (RefCell::default(), Cell::new(false));
-            Self { path: self.path_of(field), fields: &[], asked, closed, problems: self.problems }
-        })
-    }
-
-    /// A mapping inside this one.
-    pub fn table(&self, field: &'static str) -> Option<Self> {
-        let node = self.get(field)?;
-        Some(Self::open(&self.path_of(field), node, self.problems))
-    }
-
-    /// Notes a mistake of a field.
-    pub fn problem(&self, place: Place, field: &str, message: &str) {
-        self.problems.push(place, format!("{} {message}", self.path_of(field)));
-    }
-
-    /// The place of a field that is there.
-    pub fn place(&self, field: &str) -> Place {
-        self.fields.iter().find(|(name, _, _)| name == field).map(|(_, _, node)| node.place).unwrap_or_default()
+        match self.get(field) {
+            Some(node) => Self::open(self.path_of(field), node, self.problems),
+            None => Self::new(self.path_of(field), &[], self.problems),
+        }
     }
 
     /// Ends the reading: every field that nobody asked for is a mistake.
     pub fn finish(self) {
         self.closed.set(true);
         let asked = self.asked.borrow();
-        for (name, place, _) in self.fields.iter().filter(|(name, _, _)| !asked.contains(&name.as_str())) {
+        for (key, _) in self.fields.iter().filter(|(key, _)| !asked.contains(&name_of(key))) {
             let known = asked.join(", ");
-            self.problems.push(*place, format!("{} is not a field; known here: {known}", self.path_of(name)));
+            let message = format!("{} is not a field; known here: {known}", self.path_of(name_of(key)));
+            self.problems.push(place(key), message);
         }
     }
 
@@ -296,110 +252,31 @@ impl Drop for Table<'_> {
     }
 }
 
-// === impl Value ===
+// === helpers ===
 
-impl Value {
-    /// What it is, for a message.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "nothing",
-            Self::Bool(_) => "true or false",
-            Self::Number(_) => "a number",
-            Self::Text(_) => "a text",
-            Self::List(_) => "a list",
-            Self::Map(_) => "a mapping",
-        }
-    }
+fn place(node: &Node) -> Option<(usize, usize)> {
+    Some((node.place.line, node.place.column))
+}
 
-    /// The text, or what is wrong.
-    pub fn as_text(&self) -> Result<&str, String> {
-        match self {
-            Self::Text(text) => Ok(text),
-            Self::Bool(_) | Self::Number(_) => Err(format!("must be a text, not {}; put it in quotes", self.kind())),
-            other => Err(format!("must be a text, not {}", other.kind())),
-        }
-    }
+/// A key's text; a list or mapping as a key is no field of ours.
+fn name_of(key: &Node) -> &str {
+    scalar(&key.value).unwrap_or("?")
+}
 
-    fn as_whole_number(&self) -> Result<u64, String> {
-        const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53, up to which every whole number is exact
-        match self {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "just checked")]
-            Self::Number(n) if n.fract() == 0.0 && (0.0..=EXACT).contains(n) => Ok(*n as u64),
-            other => Err(format!("must be a whole number from 0, not {}", other.kind())),
-        }
+/// A scalar as it is written, or what is wrong.
+fn scalar(value: &Value) -> Result<&str, String> {
+    match value {
+        Value::Scalar(text) => Ok(text),
+        other => Err(format!("must be a text, not {}", kind(other))),
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        let place = Place { line: spanned.referenced.line(), column: spanned.referenced.column() };
-        Ok(Self { place, value: spanned.value })
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
-    }
-
-    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
-        Ok(Value::Bool(v))
-    }
-
-    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
-        Ok(Value::Number(v as f64))
-    }
-
-    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
-        Ok(Value::Number(v as f64))
-    }
-
-    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
-        Ok(Value::Number(v))
-    }
-
-    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
-        Ok(Value::Text(v.into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(node) = seq.next_element()? {
-            list.push(node);
-        }
-        Ok(Value::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let place = Place { line: key.referenced.line(), column: key.referenced.column() };
-            fields.push((key.value, place, map.next_value()?));
-        }
-        Ok(Value::Map(fields))
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Scalar(_) => "a text",
+        Value::List(_) => "a list",
+        Value::Map(_) => "a mapping",
     }
 }
 
@@ -410,44 +287,42 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_at_once_with_its_place() {
-        let text = "name: 5\nevery: 3x\nspool:\n  size: 2TB\n  colour: red\nlist: {}\nok: true\n";
-        let node = parse(text).expect("is YAML");
-        let problems = Problems::default();
-        let root = Table::open("", &node, &problems);
+        let text = "name: [5]\nevery: 3x\nspool:\n  count: some\n  colour: red\nlist: {}\nok: true\nok: false\n";
+        let document = Document::parse(text).expect("is YAML");
+        let root = document.root();
         assert_eq!(root.text("name"), None);
         assert_eq!(root.duration("every"), None);
-        let spool = root.table("spool").expect("is there");
-        assert_eq!(spool.bytes("size"), None);
+        let spool = root.section("spool");
+        assert_eq!(spool.number("count"), None);
         spool.finish();
         assert_eq!(root.flag("ok"), Some(true));
         assert_eq!(root.text("absent"), None);
+        assert_eq!(root.pick("name", "name", Some("9"), |text| text.parse::<u8>().map_err(|e| e.to_string())), Some(9));
+        let wrong = root.pick("size", "size", Some("2TB"), parse_bytes);
+        assert_eq!(wrong, None);
         root.finish();
-        let messages: Vec<String> = problems.into_vec().iter().map(ToString::to_string).collect();
+        let problems = document.finish(()).unwrap_err();
+        let messages: Vec<String> = problems.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(messages.join("\n"), @r#"
-        1:7: name must be a text, not a number; put it in quotes
+        --size: "2TB" is not a size; write it like 1048576, 64KiB, 256MiB or 2GiB
+        1:7: name must be a text, not a list
         2:8: every "3x" is not a duration; write it like 250ms, 1s, 5m or 1h30m
-        4:9: spool.size "2TB" is not a size; write it like 1048576, 64KiB, 256MiB or 2GiB
-        5:3: spool.colour is not a field; known here: size
-        6:1: list is not a field; known here: name, every, spool, ok, absent
+        4:10: spool.count must be a whole number from 0, not "some"
+        5:3: spool.colour is not a field; known here: count
+        6:1: list is not a field; known here: name, every, spool, ok, absent, size
+        8:1: ok is given twice
         "#);
     }
 
     #[test]
-    fn what_is_no_yaml_or_has_a_key_twice_is_refused_with_its_place() {
-        assert_eq!(parse("a: [1").unwrap_err().place.line, 1);
-        assert_eq!(parse("a: 1\na: 2\n").unwrap_err().place.line, 2);
-        assert!(matches!(parse("").expect("empty").value, Value::Map(_)));
-        assert!(parse(&"a".repeat(DOCUMENT_MAX_BYTES + 1)).unwrap_err().message.contains("limit"));
-    }
-
-    #[test]
-    fn a_billion_laughs_are_refused() {
-        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-        for i in 1..10 {
-            let before = i - 1;
-            text += &format!("a{i}: &a{i} [{}]\n", vec![format!("*a{before}"); 8].join(", "));
-        }
-        assert!(parse(&text).is_err());
+    fn what_is_no_yaml_or_no_mapping_is_refused_with_its_place() {
+        assert_eq!(Document::parse("a: [1").unwrap_err().place.map(|(line, _)| line), Some(1));
+        let document = Document::parse("- a\n").expect("is YAML");
+        document.root().finish();
+        assert_eq!(document.finish(()).unwrap_err()[0].to_string(), "1:1: the document must be a mapping, not a list");
+        let empty = Document::parse("# nothing\n").expect("is YAML");
+        empty.root().finish();
+        assert_eq!(empty.finish(7), Ok(7));
     }
 
     #[test]
@@ -466,7 +341,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_parser_panic(text in "[ -~\n]{0,200}") {
-            let _ = parse(&text);
+            let _ = Document::parse(&text).map(|document| document.root().finish());
             let _ = parse_duration(&text);
             let _ = parse_bytes(&text);
         }

@@ -15,3 +15,4 @@ pub mod name;
 pub mod refused;
 pub mod sample;
 pub mod telemetry;
+pub mod yaml;

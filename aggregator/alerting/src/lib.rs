@@ -31,7 +31,6 @@ pub mod rule;
 pub mod rule_file;
 pub mod rule_state;
 pub mod template;
-mod yaml;
 
 pub use evaluation::{Evaluation, Freshness, Health, Point, Reason, Step, Transition};
 pub use fingerprint::Fingerprint;

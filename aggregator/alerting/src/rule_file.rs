@@ -4,19 +4,16 @@
 //! do nothing: a label `alertname`, a label that begins with two underscores, a label value longer than a label may be.
 //! Recording rules are recognised and refused until there is an engine to record them.
 //!
-//! Limits: [`FILE_MAX_BYTES`], [`PROBLEMS_MAX`], and those of YAML in `yaml`.
+//! Limits: [`PROBLEMS_MAX`], and those of `proto::yaml`.
 
 use crate::duration;
 use crate::rule::{ALERT_NAME, AlertRule, Group, INSTANCES_MAX, RuleFile};
 use crate::template::Template;
-use crate::yaml::{self, Node, Place, Value};
 use proto::limits::LABELS_MAX;
 use proto::name::{Label, NameError};
+use proto::yaml::{self, Node, Place, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// Bytes of one rule file. The largest public collections have a tenth of it.
-pub const FILE_MAX_BYTES: usize = 1024 * 1024;
 
 /// Problems that are listed; the last one then says how many there are.
 pub const PROBLEMS_MAX: usize = 100;

@@ -15,9 +15,9 @@ pub fn load<C>(path: Option<&Path>, read: impl FnOnce(&str) -> Result<C, Vec<Pro
 }
 
 fn lines(name: &str, problems: &[Problem]) -> Vec<String> {
-    let line = |problem: &Problem| match problem.place.line {
-        0 => problem.message.clone(),
-        _ => format!("{name}:{problem}"),
+    let line = |problem: &Problem| match problem.place {
+        None => problem.message.clone(),
+        Some(_) => format!("{name}:{problem}"),
     };
     problems.iter().map(line).collect()
 }
@@ -25,12 +25,11 @@ fn lines(name: &str, problems: &[Problem]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::document::Place;
 
     #[test]
     fn a_problem_is_named_with_its_file_and_place() {
-        let placed = Problem { place: Place { line: 3, column: 7 }, message: "no".into() };
-        let bare = Problem { place: Place::default(), message: "not set".into() };
+        let placed = Problem { place: Some((3, 7)), message: "no".into() };
+        let bare = Problem { place: None, message: "not set".into() };
         assert_eq!(lines("a.yaml", &[placed, bare]), ["a.yaml:3:7: no", "not set"]);
     }
 

@@ -38,6 +38,11 @@ pub enum Reason {
     Fault,
 }
 
+/// The program ended because a part of it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a part of the program ended on its own; the log says which")]
+pub struct Fault;
+
 /// How the drain went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -79,6 +84,15 @@ impl Drain {
     /// A token that is cancelled when a task ended on its own.
     pub fn fault(&self) -> CancellationToken {
         self.fault.clone()
+    }
+
+    /// Waits until somebody asks or something breaks, then ends each phase in order.
+    pub async fn serve(self) -> Result<(), Fault> {
+        let reason = self.until_asked().await;
+        tracing::info!(?reason, "ending");
+        let report = self.run().await;
+        tracing::info!(%report, "ended");
+        if reason == Reason::Fault { Err(Fault) } else { Ok(()) }
     }
 
     /// Ends each phase in order: tells its tasks, then waits until they ended or the deadline passed.
@@ -188,7 +202,7 @@ mod tests {
     async fn a_task_that_panics_ends_the_program() {
         let mut drain = Drain::default();
         drain.phase("work", Duration::from_secs(1)).spawn("bad", async { panic!("on purpose") });
-        assert_eq!(drain.until_asked().await, Reason::Fault);
+        assert_eq!(drain.serve().await, Err(Fault));
     }
 
     #[tokio::test]

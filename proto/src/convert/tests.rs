@@ -83,6 +83,38 @@ fn golden_bytes_of_what_the_aggregator_answers() {
 }
 
 #[test]
+fn golden_bytes_of_what_services_report() {
+    let event = v1::Event {
+        r#type: "appointment.created".into(),
+        clinic_id: Uuid::from_u128(42).to_string(),
+        occurred_at_ms: 1_795_442_590_123,
+        idempotency_key: "k-1".into(),
+        attributes: HashMap::from([("channel".to_string(), "web".to_string())]),
+    };
+    let events = v1::ReportEventsRequest { events: vec![event] };
+    let answer = v1::ReportEventsResponse {
+        durability: v1::report_events_response::Durability::Durable.into(),
+        accepted: 1,
+        refused: vec![v1::EventRefusal { index: 2, reason: "unknown_type".into(), message: "no".into() }],
+    };
+    let timing = v1::RequestTiming {
+        method: "GET".into(),
+        route: "/agenda/:id".into(),
+        status_code: 200,
+        duration_seconds: 0.25,
+        clinic_id: String::new(),
+    };
+    let requests = v1::ReportRequestsRequest { requests: vec![timing] };
+    let counted = v1::ReportRequestsResponse { accepted: 1, refused: 0 };
+    insta::assert_snapshot!(hex(&events.encode_to_vec()));
+    insta::assert_snapshot!(hex(&answer.encode_to_vec()));
+    insta::assert_snapshot!(hex(&requests.encode_to_vec()));
+    insta::assert_snapshot!(hex(&counted.encode_to_vec()));
+    assert_eq!(v1::ReportEventsRequest::decode(events.encode_to_vec().as_slice()), Ok(events));
+    assert_eq!(v1::ReportRequestsRequest::decode(requests.encode_to_vec().as_slice()), Ok(requests));
+}
+
+#[test]
 fn a_hello_comes_back_as_it_was() {
     let bytes = from_agent_bytes(FromAgent::Hello(RawHello::new(hello())));
     let Ok(FromAgent::Hello(raw)) = decode_from_agent(bytes.as_slice()) else { panic!("a hello") };

@@ -4,16 +4,18 @@
 //! and merge keys and holds the budget; this tree keeps scalars as they are written (`1e3` is not 1000 here) and maps
 //! with their duplicate keys, for the reader to judge.
 //!
-//! Limits: [`FILE_MAX_BYTES`] and those of [`options`].
+//! Limits: [`FILE_MAX_BYTES`], and those of the parser's budget: depth, nodes, anchors, what aliases add.
 
-use crate::rule_file::FILE_MAX_BYTES;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Location, NonFiniteFloatPolicy, Options, Spanned};
 use std::fmt;
 
+/// Bytes of one file: written by people, below 100 KiB.
+pub const FILE_MAX_BYTES: usize = 1024 * 1024;
+
 /// Where a node stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     /// From 1.
     pub line: usize,
     /// In characters, from 1.
@@ -24,14 +26,16 @@ pub(crate) struct Place {
 
 /// A node and its place.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Node {
+pub struct Node {
+    /// Where its first character stands.
     pub place: Place,
+    /// What it is.
     pub value: Value,
 }
 
 /// What a node is.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
     /// Nothing, `~` or `null`.
     Null,
     /// Any other scalar, as text.
@@ -44,13 +48,16 @@ pub(crate) enum Value {
 
 /// The text is not YAML, or it passes a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct YamlError {
+pub struct YamlError {
+    /// What is wrong, for a person.
     pub message: String,
+    /// From 1.
     pub line: usize,
+    /// In characters, from 1.
     pub column: usize,
 }
 
-/// How deep a rule file nests: groups, a group, rules, a rule, labels, a label, and as much again.
+/// How deep a document nests. A rule file, the deepest: groups, a group, rules, a rule, labels, a label, and as much again.
 const DEPTH_MAX: usize = 16;
 /// Anchors and aliases of one file. People use a handful, to share labels.
 const ALIASES_MAX: usize = 100;
@@ -60,7 +67,7 @@ const REPLAYED_EVENTS_MAX: usize = 10_000;
 const EVENTS_MAX: usize = FILE_MAX_BYTES / 2;
 
 /// Reads `text`; `None` when it holds no document.
-pub(crate) fn parse(text: &str) -> Result<Option<Node>, YamlError> {
+pub fn parse(text: &str) -> Result<Option<Node>, YamlError> {
     if text.len() > FILE_MAX_BYTES {
         let message = format!("the file has {} bytes; the limit is {FILE_MAX_BYTES}", text.len());
         return Err(YamlError { message, line: 1, column: 1 });
@@ -69,7 +76,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<Node>, YamlError> {
         serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| yaml_error(&error))?;
     if documents.len() > 1 {
         let place = place(&documents[1].0.defined);
-        let message = "a rule file is one YAML document; a second one begins here".to_owned();
+        let message = "the file must be one YAML document; a second one begins here".to_owned();
         return Err(YamlError { message, line: place.line, column: place.column });
     }
     Ok(documents.pop().map(|document| document.into_node(text)))
@@ -81,7 +88,7 @@ impl Node {
     /// A scalar may be quoted, indented or folded, so its bytes are not those of the file. The characters of the value
     /// are looked up one after the other; white space on either side matches any. Where that loses its way (an escape
     /// such as `\u00e9`), the answer is the place of the scalar.
-    pub(crate) fn place_inside(&self, text: &str, at: usize) -> Place {
+    pub fn place_inside(&self, text: &str, at: usize) -> Place {
         let Value::Scalar(value) = &self.value else { return self.place };
         let Some(source) = text.get(self.place.start..) else { return self.place };
         // A block scalar begins at its first character, a quoted one at its quote.
@@ -112,7 +119,7 @@ impl Node {
 }
 
 /// Byte of `text` at a line and column, both from 1; the end of the text where it is shorter.
-pub(crate) fn offset(text: &str, line: usize, column: usize) -> usize {
+pub fn offset(text: &str, line: usize, column: usize) -> usize {
     let line_start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let in_line = text[line_start..].char_indices().nth(column.saturating_sub(1));
     in_line.map_or(text.len(), |(index, _)| line_start + index)

@@ -1,0 +1,79 @@
+//! The command line: `serve`.
+#![expect(clippy::print_stderr, reason = "a command line prints")]
+
+use crate::app::{App, StartError};
+use crate::config::{Config, Overrides};
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use runtime::clock::SystemClock;
+use runtime::{config, log};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Stores what agents send, answers queries, evaluates alerts and notifies.
+#[derive(Parser)]
+#[command(name = "monitoring-aggregator", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve agents, pages and alerts until told to stop
+    Serve(Overrides),
+}
+
+/// Exit code of a wrong configuration; clap's own.
+const USAGE: u8 = 2;
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let Command::Serve(overrides) = Cli::parse().command;
+    let config = match config::load(overrides.config.as_deref(), |text| Config::read(text, &overrides)) {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{problem}");
+            }
+            return ExitCode::from(USAGE);
+        }
+    };
+    match serve(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("monitoring-aggregator: {error:#}");
+            let wrong_rules = matches!(error.downcast_ref(), Some(StartError::Rules(_)));
+            if wrong_rules { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn serve(config: &Config) -> anyhow::Result<()> {
+    log::init(config.log_format, &config.log_level)?;
+    rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("TLS is set up already"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        let cancel = cancelled_by_signal()?;
+        let app = App::start(config, Arc::new(SystemClock), cancel).await?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), grpc = %app.grpc(), http = %app.http(), "aggregator serves");
+        app.run().await.map_err(anyhow::Error::from)
+    })
+}
+
+/// Cancelled by the first SIGINT or SIGTERM, for the time before the drain listens itself.
+fn cancelled_by_signal() -> anyhow::Result<CancellationToken> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let cancelled = CancellationToken::new();
+    let cancel = cancelled.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(cancelled)
+}

@@ -1,0 +1,121 @@
+//! The limits of every request, and what every answer carries.
+//!
+//! Beyond a limit the answer is a refusal, at once: who waits in a queue asks a second time. `/status` counts refusals
+//! by reason.
+
+use super::Shared;
+use super::problem::Problem;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+/// Requests that are answered at a time. Each holds its page in memory; four Prometheis and a team of people need ten.
+pub const REQUESTS_MAX: usize = 64;
+/// How long an answer may take. Prometheus gives up after 10 s by default, people before that.
+pub const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a URL: path and query.
+pub const URL_MAX_BYTES: usize = 8 * 1024;
+
+/// What browsers are told: the type is what we say, nothing here is a page to run or to frame, nothing is to be kept.
+const HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+];
+
+/// Places for requests, and the count of what was refused.
+#[derive(Debug)]
+pub(super) struct Guard {
+    places: Semaphore,
+    url_too_long: AtomicU64,
+    busy: AtomicU64,
+    too_slow: AtomicU64,
+}
+
+// === impl Guard ===
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            places: Semaphore::new(REQUESTS_MAX),
+            url_too_long: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            too_slow: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Guard {
+    /// For `/status`.
+    pub(super) fn to_json(&self) -> Value {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        json!({
+            "in_flight": REQUESTS_MAX.saturating_sub(self.places.available_permits()),
+            "refused": {
+                "url_too_long": count(&self.url_too_long),
+                "busy": count(&self.busy),
+                "too_slow": count(&self.too_slow),
+            },
+        })
+    }
+
+    async fn admit(&self, request: Request, next: Next) -> Result<Response, Problem> {
+        let bytes = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+        if bytes > URL_MAX_BYTES {
+            self.url_too_long.fetch_add(1, Ordering::Relaxed);
+            return Err(Problem::UrlTooLong { bytes });
+        }
+        let Ok(_place) = self.places.try_acquire() else {
+            self.busy.fetch_add(1, Ordering::Relaxed);
+            return Err(Problem::Busy);
+        };
+        timeout(REQUEST_MAX, next.run(request)).await.map_err(|_| {
+            self.too_slow.fetch_add(1, Ordering::Relaxed);
+            Problem::TooSlow
+        })
+    }
+}
+
+/// Puts the limits around `guarded`, and what every answer carries around both.
+pub(super) fn wrap(guarded: Router<Shared>, probes: Router<Shared>, service: &Shared) -> Router<Shared> {
+    // The fastest level: a page of numbers shrinks tenfold at any, and four times slower for a fifth less is no bargain.
+    let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
+    guarded
+        .layer(from_fn_with_state(service.clone(), guard))
+        .merge(probes)
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| defect(&*panic)))
+        .layer(compression)
+        .layer(from_fn(carry_headers))
+}
+
+async fn guard(State(service): State<Shared>, request: Request, next: Next) -> Result<Response, Problem> {
+    service.guard.admit(request, next).await
+}
+
+async fn carry_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().extend(HEADERS);
+    response
+}
+
+/// A panic of a handler costs its request. The panic's own text goes to the log only.
+fn defect(panic: &(dyn Any + Send)) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("of no text"), "a page panicked");
+    Problem::Defect.into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! `/metrics` (all live agents and ourselves) and `/agents/{id}/metrics` (one virtual target for each agent).
+//!
+//! Never with timestamps, and never a value that is not of now: an agent that is gone answers 503, so that Prometheus
+//! sets `up` to 0 and marks its series stale by itself.
+
+use super::problem::{Problem, agent_id};
+use super::shown::{self, Shown};
+use super::{Pages, Shared, page};
+use crate::live::Agent;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use proto::exposition::Format;
+use proto::name::SeriesKey;
+use proto::sample::Timestamp;
+use runtime::log::chain;
+use tsdb::Sample;
+
+/// Every live agent's series and our own.
+pub(super) async fn all(State(service): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
+    let format = wanted(&headers);
+    let pages = service.pages.clone();
+    render(format, move || {
+        // While the head is being restored, its newest values are old ones: nothing but our own then.
+        let mut series = if pages.health.is_ready() { shown::everything(&pages, |_| true) } else { Vec::new() };
+        own(&pages, &mut series);
+        series
+    })
+    .await
+}
+
+/// One agent's series.
+pub(super) async fn of_agent(
+    State(service): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let pages = &service.pages;
+    let id = agent_id(&id)?;
+    let agent = pages.live.agent(id).ok_or_else(|| Problem::NoAgent { id: id.to_string() })?;
+    let (series, newest) = shown::of_agent(&pages.live, agent.row.agent_id);
+    match why_silent(pages, &agent, newest) {
+        Some(why) => Ok((StatusCode::SERVICE_UNAVAILABLE, why).into_response()),
+        None => render(wanted(&headers), move || series).await,
+    }
+}
+
+/// Why an agent has no page now.
+fn why_silent(pages: &Pages, agent: &Agent, newest: Option<Timestamp>) -> Option<String> {
+    let (wall, monotonic) = (pages.clock.wall(), pages.clock.monotonic());
+    if !pages.health.is_ready() {
+        return Some("the aggregator is starting; its memory is not complete yet\n".into());
+    }
+    if !shown::is_current(agent, wall, monotonic) {
+        let (state, age) = (agent.state.as_str(), shown::age(agent, wall, monotonic).as_secs());
+        return Some(format!("the agent is {state}; its last batch came {age} s ago\n"));
+    }
+    let Some(newest) = newest else {
+        return Some("the agent has reported nothing since the aggregator started\n".into());
+    };
+    let age = shown::sample_age(agent, newest, wall);
+    (age > shown::stale_after(agent)).then(|| format!("the agent's newest values are {} s old\n", age.as_secs()))
+}
+
+fn wanted(headers: &HeaderMap) -> Format {
+    let accepted: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    Format::negotiate(Some(&accepted.join(",")))
+}
+
+/// Collects and writes a page on a thread that may block: a thousand agents' page takes a tenth of a second, which must
+/// not keep a worker from the agents' streams.
+async fn render(format: Format, series: impl FnOnce() -> Vec<Shown> + Send + 'static) -> Result<Response, Problem> {
+    let written = tokio::task::spawn_blocking(move || page::write(format, &series())).await;
+    let page = written.map_err(|error| {
+        tracing::error!(error = chain(&error), "metrics page not written");
+        Problem::Defect
+    })?;
+    Ok(([(header::CONTENT_TYPE, format.content_type())], page).into_response())
+}
+
+/// Adds the samples of our own registry.
+fn own(pages: &Pages, series: &mut Vec<Shown>) {
+    let at = pages.clock.wall();
+    pages.telemetry.visit(|row, name, labels, value| match SeriesKey::try_new(name, labels.iter().copied()) {
+        Ok(key) => series.push(Shown { key, kind: row.kind, sample: Sample { at, value } }),
+        // A label's value that is too long, e.g. a rule group's name: it costs itself.
+        Err(error) => tracing::debug!(name, error = chain(&error), "one of our own series not shown"),
+    });
+}

@@ -1,0 +1,85 @@
+//! `/healthz`, `/readyz`, `/status`.
+
+use super::house::{House, pages};
+use crate::http::{Part, router};
+use crate::rules::board::RuleView;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use serde_json::json;
+use std::time::Duration;
+use tower::ServiceExt;
+
+#[tokio::test]
+async fn a_part_that_stands_still_is_named_and_the_process_is_unhealthy_until_it_goes_on() {
+    let house = House::open().await;
+    assert_eq!(house.get("/healthz").await.text, "ok\n");
+    house.clock.advance(Part::Rules.allowed_age() + Duration::from_secs(1));
+    let answer = house.get("/healthz").await;
+    assert_eq!((answer.status, answer.text.as_str()), (503, "rules has made no progress for 121 s\n"));
+    assert_eq!(house.get("/status").await.json()["healthy"], false);
+    house.pages.health.progressed(Part::Rules, house.pages.clock.monotonic());
+    assert_eq!(house.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn nothing_is_ready_nor_shown_as_of_now_before_the_head_is_restored() {
+    let (pages, _clock, _directory) = pages().await;
+    let app = router(pages.clone());
+    let status = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).expect("legal");
+        app.clone().oneshot(request).await.expect("infallible").status()
+    };
+    assert_eq!(status("/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(status("/healthz").await, StatusCode::OK, "a long restore is no reason to restart");
+    pages.health.set_ready();
+    assert_eq!(status("/readyz").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_makes_us_unready_once_its_last_answer_is_old_but_never_unhealthy() {
+    let house = House::open().await;
+    assert_eq!(house.get("/readyz").await.status, 200);
+    house.pages.store.close().await;
+    assert_eq!(house.get("/readyz").await.status, 200, "the answer stands for a second");
+    house.clock.advance(Duration::from_secs(1));
+    let answer = house.get("/readyz").await;
+    assert_eq!((answer.status, answer.text.as_str()), (503, "the database does not answer\n"));
+    assert_eq!(house.get("/healthz").await.status, 200);
+    let status = house.get("/status").await.json();
+    assert_eq!(status["database"], json!({"answers": false, "version": "sqlite 3"}));
+    assert_eq!(status["ready"], false);
+}
+
+#[tokio::test]
+async fn status_says_what_runs_where_and_how_it_goes() {
+    let house = House::open().await;
+    let agent = house.agent("agenda", None);
+    let silent = house.agent("fila", None);
+    house.reports(agent, &[("a", &[], 1.0), ("b", &[], 2.0)]);
+    house.clock.advance(Duration::from_secs(100));
+    house.pages.live.seen(agent);
+    house.pages.live.sweep();
+    let rule = |health, last_error: Option<&str>| RuleView {
+        file: "rules.yaml".into(),
+        group: "g".into(),
+        name: format!("Rule {health}"),
+        query: "a > 1".into(),
+        hold: Duration::ZERO,
+        health,
+        last_error: last_error.map(Into::into),
+        evaluated_at: None,
+        instances: Vec::new(),
+    };
+    house.pages.board.set(vec![rule("ok", None), rule("err", Some("too many series"))]);
+    let status = house.get("/status").await.json();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["uptime_seconds"], 100.0);
+    assert_eq!(status["agents"], json!({"up": 1, "silent": 1, "stopped": 0}), "{silent} is silent");
+    assert_eq!(status["listen"], json!({"http": "127.0.0.1:7480", "grpc": "127.0.0.1:7400"}));
+    let broken = json!([{"name": "Rule err", "group": "g", "error": "too many series"}]);
+    assert_eq!(status["rules"], json!({"count": 2, "ok": 1, "err": 1, "unknown": 0, "broken": broken}));
+    assert_eq!(status["head"]["series"], 6, "two of the agent, two for each agent of our own");
+    assert_eq!(status["database"]["answers"], true);
+    assert_eq!(status["http"]["in_flight"], 1, "this one");
+    assert_eq!(status["parts"]["rules"]["last_round_seconds_ago"], 100.0);
+}

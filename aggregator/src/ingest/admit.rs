@@ -1,0 +1,309 @@
+//! Admission: a raw batch becomes a checked one and a row to store, or a typed refusal.
+//!
+//! One [`Admission`] belongs to one stream: it knows the schemas that this stream has defined, so that a batch may
+//! refer to them. Pure but for the time that comes in as an argument.
+
+use crate::store::{BatchRow, SchemaRow};
+use bytes::Bytes;
+use proto::convert::{RawBatch, SchemaBytes};
+use proto::limits::{FUTURE_TOLERANCE, SERIES_PER_AGENT_MAX};
+use proto::message::{Batch, Position};
+use proto::refused::Refused;
+use proto::sample::{Frame, Gap, Schema, SchemaId, Timestamp};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Series in all the schemas that a stream may refer to. A source changes its schema when a device or a process comes or
+/// goes; beyond this the old ones are forgotten, and an agent that refers to one begins a new stream.
+const SERIES_PER_STREAM: usize = 5 * SERIES_PER_AGENT_MAX;
+/// How often a long stream's schemas are written again, so that the pruning of old batches does not take them.
+pub const SCHEMA_REFRESH: Duration = Duration::from_secs(3600);
+
+/// What a stream has told of itself.
+pub struct Admission {
+    agent_id: Uuid,
+    known: HashMap<SchemaId, Arc<Schema>>,
+    /// What SQL must have of `known`.
+    definitions: HashMap<SchemaId, SchemaBytes>,
+    refreshed_at: Duration,
+    /// The next row carries every definition: some were defined by a batch that was not stored.
+    repeat: bool,
+    refused: Refusals,
+}
+
+/// Sequence numbers of this stream that were refused since the last batch that was stored: their absence is known, not
+/// a gap. Each counts once, however often it was sent.
+#[derive(Default)]
+struct Refusals {
+    count: u64,
+    last: Option<Position>,
+}
+
+/// A batch on its way to the database.
+pub struct Admitted {
+    /// What the head gets.
+    pub batch: Batch,
+    /// What the database gets.
+    pub row: BatchRow,
+    /// Passes that were moved to the time of their arrival.
+    pub restamped: usize,
+    /// Sequence numbers before this one whose absence is known: refused on this stream, or named by a gap record.
+    pub explained: u64,
+}
+
+impl Admission {
+    /// For a stream of `agent_id` that begins at the monotonic time `now`.
+    pub fn new(agent_id: Uuid, now: Duration) -> Self {
+        let (known, definitions) = (HashMap::new(), HashMap::new());
+        Self { agent_id, known, definitions, refreshed_at: now, repeat: false, refused: Refusals::default() }
+    }
+
+    /// Checks a batch that came at `wall`.
+    pub fn admit(&mut self, mut raw: RawBatch, wall: Timestamp, now: Duration) -> Result<Admitted, Refused> {
+        let position = raw.position().ok();
+        let admitted = self.try_admit(&mut raw, wall, now);
+        match (&admitted, position) {
+            (Ok(_), _) => self.refused = Refusals::default(),
+            (Err(_), Some(position)) => self.refused.note(position),
+            (Err(_), None) => {}
+        }
+        self.forget_all_but(admitted.as_ref().map_or(&[], |admitted| &admitted.batch.frames));
+        admitted
+    }
+
+    /// Stores every schema of this stream with the next batch: one that came with a replay was not stored.
+    pub fn repeat_schemas(&mut self) {
+        self.repeat = true;
+    }
+
+    fn try_admit(&mut self, raw: &mut RawBatch, wall: Timestamp, now: Duration) -> Result<Admitted, Refused> {
+        let restamped = raw.restamp_future(wall + FUTURE_TOLERANCE, wall);
+        let resolved = raw.resolve(&mut self.known);
+        let defined = self.note_definitions(raw);
+        let batch = resolved.inspect_err(|_| self.repeat |= !defined.is_empty())?;
+        let series: usize = batch.frames.iter().map(|frame| frame.schema.series.len()).sum();
+        if series > SERIES_PER_AGENT_MAX {
+            self.repeat |= !defined.is_empty();
+            let source_name = batch.frames.first().map_or_else(String::new, |frame| frame.schema.source.clone());
+            return Err(Refused::TooManySeries { source_name, series });
+        }
+        let payload = raw.to_log()?;
+        let schemas = self.schemas_to_store(&defined, now);
+        let row = BatchRow { agent_id: self.agent_id, position: batch.position, received_at: wall, payload, schemas };
+        let lost = batch.gaps.iter().map(lost_records).fold(0, u64::saturating_add);
+        // A gap stands at its own last record, which is not before itself.
+        let explained = self.refused.count.saturating_add(lost.saturating_sub(u64::from(lost > 0)));
+        Ok(Admitted { batch, row, restamped, explained })
+    }
+
+    /// Keeps the definitions that the batch brought and that were found good, whatever becomes of the batch: the next
+    /// ones may refer to them. Returns which.
+    fn note_definitions(&mut self, raw: &RawBatch) -> Vec<SchemaId> {
+        let mut defined = Vec::new();
+        for schema in raw.schemas().filter(|schema| self.known.contains_key(&schema.id)) {
+            defined.push(schema.id);
+            // A copy, so that it does not hold the whole message.
+            let bytes = || SchemaBytes { id: schema.id, bytes: Bytes::copy_from_slice(&schema.bytes) };
+            self.definitions.entry(schema.id).or_insert_with(bytes);
+        }
+        defined
+    }
+
+    fn schemas_to_store(&mut self, defined: &[SchemaId], now: Duration) -> Vec<SchemaRow> {
+        if self.repeat || now.saturating_sub(self.refreshed_at) >= SCHEMA_REFRESH {
+            self.repeat = false;
+            self.refreshed_at = now;
+            return self.definitions.values().map(|schema| self.schema_row(schema)).collect();
+        }
+        defined.iter().filter_map(|id| self.definitions.get(id)).map(|schema| self.schema_row(schema)).collect()
+    }
+
+    /// When the stream has told too much of itself, only what `frames` use stays.
+    fn forget_all_but(&mut self, frames: &[Frame]) {
+        // One more for each, so that empty schemas count too.
+        let told: usize = self.known.values().map(|schema| schema.series.len() + 1).sum();
+        if told > SERIES_PER_STREAM {
+            let used: HashSet<SchemaId> = frames.iter().map(|frame| frame.schema_id).collect();
+            self.known.retain(|id, _| used.contains(id));
+            self.definitions.retain(|id, _| used.contains(id));
+        }
+    }
+
+    fn schema_row(&self, schema: &SchemaBytes) -> SchemaRow {
+        SchemaRow { agent_id: self.agent_id, schema_id: schema.id, definition: schema.bytes.to_vec() }
+    }
+}
+
+// === impl Refusals ===
+
+impl Refusals {
+    fn note(&mut self, position: Position) {
+        let again = self.last.is_some_and(|last| last.epoch == position.epoch && position.seq <= last.seq);
+        if !again {
+            self.count += 1;
+            self.last = Some(position);
+        }
+    }
+}
+
+/// How many records a gap says are lost: never more than there can be before its end.
+pub fn lost_records(gap: &Gap) -> u64 {
+    gap.last_seq.saturating_sub(gap.first_seq.max(1)).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::convert::encode_record;
+    use proto::name::SeriesKey;
+    use proto::sample::{Kind, Pass, SeriesDef};
+
+    fn raw(seq: u64, at: i64, known: &mut HashSet<SchemaId>) -> RawBatch {
+        let key = SeriesKey::try_new("m", []).expect("legal");
+        let schema = SchemaBytes::encode("host", &[SeriesDef { key, kind: Kind::Gauge }]);
+        let pass = Pass { at: Timestamp::from_millis(at), values: vec![1.0] };
+        let record = encode_record(&[(&schema, &[pass])]).expect("small");
+        let mut raw = RawBatch::from_record(&record, Position { epoch: 1, seq }).expect("reads back");
+        raw.strip(known);
+        raw
+    }
+
+    fn admission() -> Admission {
+        Admission::new(Uuid::from_u128(7), Duration::ZERO)
+    }
+
+    const WALL: Timestamp = Timestamp::from_millis(1_000_000);
+
+    #[test]
+    fn a_schema_is_stored_with_the_batch_that_defines_it_and_again_every_hour() {
+        let (mut admission, mut sent) = (admission(), HashSet::new());
+        let mut schemas = |seq, now| {
+            let raw = raw(seq, 1, &mut sent);
+            admission.admit(raw, WALL, now).expect("fine").row.schemas.len()
+        };
+        assert_eq!(schemas(1, Duration::ZERO), 1);
+        assert_eq!(schemas(2, Duration::from_secs(60)), 0);
+        assert_eq!(schemas(3, SCHEMA_REFRESH), 1);
+        assert_eq!(schemas(4, SCHEMA_REFRESH + Duration::from_secs(1)), 0);
+    }
+
+    #[test]
+    fn the_row_has_what_a_restart_needs() {
+        let mut admission = admission();
+        let admitted = admission.admit(raw(1, 5, &mut HashSet::new()), WALL, Duration::ZERO).expect("fine");
+        let mut known = HashMap::new();
+        for row in &admitted.row.schemas {
+            let schema = SchemaBytes { id: row.schema_id, bytes: row.definition.clone().into() };
+            known.insert(row.schema_id, Arc::new(schema.decode().expect("decodes")));
+        }
+        let read = RawBatch::from_record(&admitted.row.payload, admitted.row.position).expect("reads back");
+        assert_eq!(read.resolve(&mut known), Ok(admitted.batch));
+    }
+
+    #[test]
+    fn a_time_in_the_far_future_becomes_the_time_of_arrival_in_the_head_and_in_the_row() {
+        let mut admission = admission();
+        let far = WALL.as_millis() + 11 * 60 * 1000;
+        let admitted = admission.admit(raw(1, far, &mut HashSet::new()), WALL, Duration::ZERO).expect("fine");
+        assert_eq!(admitted.restamped, 1);
+        assert_eq!(admitted.batch.frames[0].passes[0].at, WALL);
+        let near = WALL.as_millis() + 9 * 60 * 1000;
+        let admitted = admission.admit(raw(2, near, &mut HashSet::new()), WALL, Duration::ZERO).expect("fine");
+        assert_eq!(admitted.restamped, 0);
+        assert_eq!(admitted.batch.frames[0].passes[0].at.as_millis(), near);
+    }
+
+    /// A batch at `seq` whose schema nobody has defined.
+    fn unreadable(seq: u64) -> RawBatch {
+        let mut defined = HashSet::new();
+        raw(1, 1, &mut defined);
+        raw(seq, 1, &mut defined)
+    }
+
+    #[test]
+    fn refused_batches_explain_the_hole_that_they_leave_each_once() {
+        let mut admission = admission();
+        for seq in [2, 3, 3, 2] {
+            let refused = admission.admit(unreadable(seq), WALL, Duration::ZERO);
+            assert!(matches!(refused, Err(Refused::UnknownSchema(_))), "{seq}");
+        }
+        assert!(admission.admit(raw(0, 1, &mut HashSet::new()), WALL, Duration::ZERO).is_err());
+        let mut admit = |seq| admission.admit(raw(seq, 1, &mut HashSet::new()), WALL, Duration::ZERO).expect("fine");
+        assert_eq!(admit(4).explained, 2);
+        assert_eq!(admit(6).explained, 0);
+    }
+
+    #[test]
+    fn a_gap_record_explains_what_lies_before_its_own_place() {
+        let gap = Gap { epoch: 1, first_seq: 5, last_seq: 9, reason: "spool_full".into() };
+        let admitted = admission().admit(RawBatch::for_gap(&gap), WALL, Duration::ZERO).expect("fine");
+        assert_eq!(admitted.explained, 4, "5 to 8; 9 is the gap's own place");
+        for (first_seq, last_seq, lost) in [(0, u64::MAX, u64::MAX), (9, 5, 1), (3, 3, 1), (0, 0, 1)] {
+            assert_eq!(lost_records(&Gap { first_seq, last_seq, ..gap.clone() }), lost);
+        }
+    }
+
+    /// A frame of as many series as one schema may have.
+    fn wide(source: u64) -> (SchemaBytes, Pass) {
+        let def = |n| SeriesDef { key: SeriesKey::try_new(&format!("m{n}"), []).expect("legal"), kind: Kind::Gauge };
+        let series: Vec<SeriesDef> = (0..2_000).map(def).collect();
+        let pass = Pass { at: Timestamp::from_millis(1), values: vec![1.0; series.len()] };
+        (SchemaBytes::encode(&format!("s{source}"), &series), pass)
+    }
+
+    fn of(seq: u64, frames: &[(SchemaBytes, Pass)]) -> RawBatch {
+        let frames: Vec<_> = frames.iter().map(|(schema, pass)| (schema, std::slice::from_ref(pass))).collect();
+        let record = encode_record(&frames).expect("small");
+        RawBatch::from_record(&record, Position { epoch: 1, seq }).expect("reads back")
+    }
+
+    #[test]
+    fn an_agent_with_too_many_series_is_refused_by_their_number() {
+        let frames: Vec<_> = (0..6).map(wide).collect();
+        let refused = admission().admit(of(1, &frames), WALL, Duration::ZERO).err().expect("12,000 series");
+        assert!(matches!(&refused, Refused::TooManySeries { series: 12_000, .. }), "{refused}");
+        assert!(admission().admit(of(1, &frames[..5]), WALL, Duration::ZERO).is_ok(), "10,000 are allowed");
+    }
+
+    #[test]
+    fn a_stream_that_defines_too_much_keeps_what_its_last_batch_uses_and_loses_no_batch() {
+        let mut admission = admission();
+        for source in 0..60 {
+            let admitted =
+                admission.admit(of(source + 1, &[wide(source)]), WALL, Duration::ZERO).expect("each is fine");
+            assert_eq!(admitted.row.schemas.len(), 1);
+            assert!(admission.known.len() <= 25, "{}", admission.known.len());
+            assert_eq!(admission.known.len(), admission.definitions.len());
+        }
+        assert!(admission.known.contains_key(&wide(59).0.id));
+    }
+
+    #[test]
+    fn refused_batches_do_not_make_a_stream_remember_without_bound() {
+        let mut admission = admission();
+        for source in 0..60 {
+            let (schema, mut pass) = wide(source);
+            pass.values.pop();
+            assert!(admission.admit(of(source + 1, &[(schema, pass)]), WALL, Duration::ZERO).is_err());
+            assert!(admission.known.len() <= 25, "{}", admission.known.len());
+        }
+    }
+
+    #[test]
+    fn what_a_refused_or_replayed_batch_defined_is_stored_with_the_next_row() {
+        let mut admission = admission();
+        let (schema, mut pass) = wide(1);
+        pass.values.pop();
+        assert!(admission.admit(of(1, &[(schema.clone(), pass)]), WALL, Duration::ZERO).is_err());
+        let mut defined = HashSet::from([schema.id]);
+        let mut next = of(2, &[wide(1)]);
+        next.strip(&mut defined);
+        let row = admission.admit(next.clone(), WALL, Duration::ZERO).expect("the stream knows it").row;
+        assert_eq!(row.schemas.iter().map(|row| row.schema_id).collect::<Vec<_>>(), [schema.id]);
+        assert!(admission.admit(next.clone(), WALL, Duration::ZERO).expect("fine").row.schemas.is_empty());
+        admission.repeat_schemas();
+        assert_eq!(admission.admit(next, WALL, Duration::ZERO).expect("fine").row.schemas.len(), 1);
+    }
+}

@@ -1,0 +1,194 @@
+//! The writer alone: its law is that a lane's batches are stored in order and without a hole, whatever the database does.
+
+use super::fixture::{Database, Weather, until};
+use super::house::EPOCH;
+use crate::ingest::writer::{Committed, Door, Lane, Writer};
+use crate::meters::Meters;
+use crate::store::{BatchRow, Stored};
+use proptest::prelude::*;
+use proto::message::Position;
+use proto::sample::Timestamp;
+use proto::telemetry::Telemetry;
+use runtime::clock::SystemClock;
+use std::sync::Arc;
+use tokio::sync::oneshot::Receiver;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+struct Office {
+    database: Database,
+    door: Door,
+    stop: CancellationToken,
+    ended: JoinHandle<()>,
+}
+
+impl Office {
+    async fn new() -> Self {
+        let (database, stop) = (Database::new().await, CancellationToken::new());
+        let meters = Meters::new(&Telemetry::default(), "sqlite");
+        let (writer, door) =
+            Writer::new(database.store(), Arc::new(SystemClock), meters.ingest.clone(), meters.store_up.clone());
+        let ended = tokio::spawn(writer.run(stop.clone()));
+        Self { database, door, stop, ended }
+    }
+
+    /// Makes the writer busy, so that what comes now gathers to one group.
+    async fn hold(&self) {
+        self.database.store.turn(Weather::Held);
+        let lane = self.door.lane();
+        let _ = hand_in(&lane, 999, 1).await;
+        until("the writer is busy", || self.database.store.attempts() == 1).await;
+    }
+}
+
+fn row(agent: u128, seq: u64) -> BatchRow {
+    BatchRow {
+        agent_id: Uuid::from_u128(agent),
+        position: Position { epoch: EPOCH, seq },
+        received_at: Timestamp::from_millis(1_000),
+        payload: vec![1, 2, 3],
+        schemas: Vec::new(),
+    }
+}
+
+async fn hand_in(lane: &Lane, agent: u128, seq: u64) -> Receiver<Committed> {
+    lane.store(row(agent, seq)).await.expect("the writer runs")
+}
+
+fn new() -> Result<Committed, ()> {
+    Ok(Committed { stored: Stored::New { skipped: 0 }, unsure: false })
+}
+
+async fn answer(receiver: Receiver<Committed>) -> Result<Committed, ()> {
+    receiver.await.map_err(drop)
+}
+
+#[tokio::test]
+async fn a_row_that_is_refused_does_not_hold_up_the_others_of_its_group() {
+    let office = Office::new().await;
+    office.hold().await;
+    let (bad, good) = (office.door.lane(), office.door.lane());
+    office.database.store.poison(Uuid::from_u128(1), 2);
+    let mut of_bad = Vec::new();
+    let mut of_good = Vec::new();
+    for seq in 1..=3 {
+        of_bad.push(hand_in(&bad, 1, seq).await);
+        of_good.push(hand_in(&good, 2, seq).await);
+    }
+    office.database.store.turn(Weather::Fine);
+    for receiver in of_good {
+        assert_eq!(answer(receiver).await, new());
+    }
+    let bad: Vec<_> = futures::future::join_all(of_bad.into_iter().map(answer)).await;
+    assert_eq!(bad, [new(), Err(()), Err(())], "what comes after the refused one is not stored before it");
+}
+
+#[tokio::test]
+async fn a_lane_that_is_broken_stays_so_and_a_new_one_begins_with_the_batch_that_was_not_stored() {
+    let office = Office::new().await;
+    let (first, second) = (office.door.lane(), office.door.lane());
+    office.database.store.turn(Weather::Broken);
+    assert_eq!(answer(hand_in(&first, 1, 1).await).await, Err(()));
+    office.database.store.turn(Weather::Fine);
+    assert_eq!(answer(hand_in(&first, 1, 2).await).await, Err(()));
+    assert_eq!(answer(hand_in(&second, 1, 1).await).await, new());
+    assert_eq!(answer(hand_in(&second, 1, 2).await).await, new());
+}
+
+#[tokio::test]
+async fn at_the_end_what_was_handed_in_is_committed() {
+    let office = Office::new().await;
+    office.hold().await;
+    let lane = office.door.lane();
+    let waiting = hand_in(&lane, 1, 1).await;
+    office.stop.cancel();
+    office.database.store.turn(Weather::Fine);
+    assert_eq!(answer(waiting).await, new());
+    office.ended.await.expect("it ends");
+    assert!(lane.store(row(1, 2)).await.is_none(), "the door is closed");
+}
+
+#[tokio::test]
+async fn at_the_end_a_database_that_is_away_is_not_waited_for() {
+    let office = Office::new().await;
+    office.database.store.turn(Weather::Away);
+    let lane = office.door.lane();
+    let waiting = [hand_in(&lane, 1, 1).await, hand_in(&lane, 1, 2).await];
+    until("it was tried", || office.database.store.attempts() >= 1).await;
+    office.stop.cancel();
+    for receiver in waiting {
+        assert_eq!(answer(receiver).await, Err(()));
+    }
+    office.ended.await.expect("it ends");
+}
+
+#[tokio::test]
+async fn a_full_queue_makes_those_who_hand_in_wait() {
+    let office = Office::new().await;
+    office.hold().await;
+    let lane = office.door.lane();
+    for seq in 1..=crate::ingest::writer::QUEUE_BATCHES as u64 {
+        drop(hand_in(&lane, 1, seq).await);
+    }
+    let mut one_more = Box::pin(lane.store(row(1, 513)));
+    assert!(futures::poll!(&mut one_more).is_pending());
+    office.database.store.turn(Weather::Fine);
+    assert_eq!(answer(one_more.await.expect("it runs")).await, new());
+}
+
+/// What the database does between two batches.
+fn weathers() -> impl Strategy<Value = Vec<Option<Weather>>> {
+    let weather = prop_oneof![
+        6 => Just(None),
+        2 => Just(Some(Weather::Fine)),
+        1 => Just(Some(Weather::Broken)),
+        1 => Just(Some(Weather::Deaf)),
+        1 => Just(Some(Weather::Held)),
+    ];
+    proptest::collection::vec(weather, 1..40)
+}
+
+/// Hands batches of two agents in while the weather changes. Returns which were acked.
+async fn acked_in(office: &Office, weathers: Vec<Option<Weather>>) -> Vec<(Uuid, u64)> {
+    let lanes = [office.door.lane(), office.door.lane()];
+    let mut answers = Vec::new();
+    for (index, weather) in weathers.into_iter().enumerate() {
+        if let Some(weather) = weather {
+            office.database.store.turn(weather);
+        }
+        let (agent, seq) = (index % 2, index as u64 / 2 + 1);
+        let receiver = hand_in(&lanes[agent], agent as u128, seq).await;
+        answers.push((Uuid::from_u128(agent as u128), seq, receiver));
+        tokio::task::yield_now().await;
+    }
+    office.database.store.turn(Weather::Fine);
+    let mut acked = Vec::new();
+    for (agent, seq, receiver) in answers {
+        if answer(receiver).await.is_ok() {
+            acked.push((agent, seq));
+        }
+    }
+    acked
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn what_is_acked_is_in_the_log_and_the_log_of_each_agent_has_no_hole(weathers in weathers()) {
+        let runtime = tokio::runtime::Runtime::new().expect("threads");
+        let (acked, log) = runtime.block_on(async {
+            let office = Office::new().await;
+            let acked = acked_in(&office, weathers).await;
+            (acked, office.database.store.log().await)
+        });
+        for position in &acked {
+            prop_assert!(log.contains(position), "{position:?} was acked");
+        }
+        for agent in [0, 1].map(Uuid::from_u128) {
+            let seqs: Vec<u64> = log.iter().filter(|(owner, _)| *owner == agent).map(|(_, seq)| *seq).collect();
+            let whole: Vec<u64> = (1..=seqs.len() as u64).collect();
+            prop_assert_eq!(seqs, whole);
+        }
+    }
+}

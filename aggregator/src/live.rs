@@ -1,0 +1,407 @@
+//! What is alive: the known agents and the head, in memory, behind one short lock.
+//!
+//! An agent is *up* while its batches arrive, *silent* when none came for [`SILENT_INTERVALS`] of its intervals, and
+//! *stopped* when it said goodbye. A silent agent's series end and its `monitoring_agent_up` is 0, which an alert can
+//! watch; a stopped one's series and its `monitoring_agent_up` end, since nothing is wrong. After a restart an agent
+//! that was up counts as up until it had time to come back ([`RECONNECT_MAX`]).
+//!
+//! The aggregator reports `monitoring_agent_up` and the clocks' offsets into the head as an agent of its own
+//! ([`OURSELVES`]), so that rules and pages read them like everything else.
+//!
+//! Locked: `inner`, for one batch or one page, never across an await.
+
+use crate::store::AgentRow;
+use proto::catalog::{AGENT_CLOCK_OFFSET_SECONDS, AGENT_UP, Metric};
+use proto::convert::SchemaBytes;
+use proto::message::{Hello, Position};
+use proto::name::{Label, MetricName, SeriesKey};
+use proto::sample::{Frame, Kind, Pass, Schema, SchemaId, SeriesDef, Timestamp};
+use runtime::backoff;
+use runtime::clock::Clock;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tsdb::{Appended, Head, Limits, Origin};
+use uuid::Uuid;
+
+/// An agent is silent after so many of its intervals without a batch.
+pub const SILENT_INTERVALS: u32 = 3;
+/// But not before this: an agent that samples ten times a second is not lost because a commit took 300 ms.
+pub const SILENT_MIN: Duration = Duration::from_secs(1);
+/// After our restart an agent is given the longest wait of its backoff and the time to connect before it is silent.
+pub const RECONNECT_MAX: Duration = backoff::CAP.saturating_add(Duration::from_secs(10));
+/// A silent agent stays in the service discovery for this long, so that `up == 0` can fire.
+pub const LOST_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How much the head holds of each series.
+pub const HEAD_WINDOW: Duration = Duration::from_secs(15 * 60);
+/// The agent id under which the aggregator reports what it knows of the agents.
+pub const OURSELVES: Uuid = Uuid::nil();
+
+/// What an agent is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Its batches arrive.
+    Up,
+    /// They ceased.
+    Silent,
+    /// It said goodbye.
+    Stopped,
+}
+
+/// A known agent.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// What it says of itself; `last_seen` and `stopped_at` are kept up to date here.
+    pub row: AgentRow,
+    /// What it is doing.
+    pub state: State,
+    /// When its last `Hello` or batch came, monotonic.
+    pub seen_at: Duration,
+    /// How far its clock is ahead of ours; measured at its hello.
+    pub clock_offset_seconds: Option<f64>,
+}
+
+/// What is awaited of an agent after a restart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// Any sign of life.
+    Return,
+    /// A sample of now: what it kept in its spool while we were away comes first.
+    Fresh,
+}
+
+/// Whether samples are for the rules to look at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// They came just now.
+    ForTheRules,
+    /// They were looked at before a restart.
+    Known,
+}
+
+/// See the module.
+pub struct Live {
+    inner: Mutex<Inner>,
+    clock: Arc<dyn Clock>,
+    changed: Notify,
+}
+
+struct Inner {
+    head: Head,
+    agents: BTreeMap<Uuid, Agent>,
+    /// What is awaited of those that were up when we ended.
+    awaited: HashMap<Uuid, Awaited>,
+    /// Schemas that got samples since the rules looked last.
+    dirty: HashMap<SchemaId, Arc<Schema>>,
+}
+
+// === impl State ===
+
+impl State {
+    /// As a label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Silent => "silent",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+// === impl Agent ===
+
+impl Agent {
+    /// The labels that this identity puts on everything it reports.
+    pub fn origin(&self) -> Origin {
+        let clinic = self.row.clinic_id.map(|id| id.to_string()).unwrap_or_default();
+        let pairs = [("service", &self.row.service), ("instance", &self.row.instance), ("clinic_id", &clinic)];
+        let labels = pairs.iter().filter_map(|(name, value)| Label::try_new(name, value).ok()).collect();
+        Origin { agent_id: self.row.agent_id, labels }
+    }
+
+    fn silent_after(&self) -> Duration {
+        (self.row.interval * SILENT_INTERVALS).max(SILENT_MIN)
+    }
+}
+
+// === impl Live ===
+
+impl Live {
+    /// With the agents that the database knows. Those that were up when we ended count as up until they had time to
+    /// connect again; when that was, the newest batch of any agent tells.
+    pub fn new(limits: Limits, clock: Arc<dyn Clock>, known: Vec<AgentRow>) -> Self {
+        let seen_at = clock.monotonic();
+        let ended_at = known.iter().map(|row| row.last_seen).max().unwrap_or_default();
+        let agents: BTreeMap<Uuid, Agent> = known
+            .into_iter()
+            .map(|row| {
+                let mut agent = Agent { row, state: State::Up, seen_at, clock_offset_seconds: None };
+                if agent.row.stopped_at.is_some() {
+                    agent.state = State::Stopped;
+                } else if ended_at.since(agent.row.last_seen) > agent.silent_after() {
+                    agent.state = State::Silent;
+                }
+                (agent.row.agent_id, agent)
+            })
+            .collect();
+        let up = agents.values().filter(|agent| agent.state == State::Up);
+        let awaited = up.map(|agent| (agent.row.agent_id, Awaited::Return)).collect();
+        let inner = Inner { head: Head::new(limits), agents, awaited, dirty: HashMap::new() };
+        Self { inner: Mutex::new(inner), clock, changed: Notify::new() }
+    }
+
+    /// Notes a hello and returns the row to store.
+    pub fn hello(&self, hello: &Hello) -> AgentRow {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let mut inner = self.lock();
+        let known = inner.agents.get(&hello.agent_id);
+        let row = AgentRow {
+            agent_id: hello.agent_id,
+            service: hello.service.clone(),
+            instance: hello.instance.clone(),
+            clinic_id: hello.clinic_id,
+            interval: hello.interval,
+            agent_version: hello.agent_version.clone(),
+            first_seen: known.map_or(wall, |agent| agent.row.first_seen),
+            last_seen: wall,
+            stopped_at: None,
+            position: known.and_then(|agent| agent.row.position),
+        };
+        let ahead_ms = hello.wall.as_millis().saturating_sub(wall.as_millis());
+        let agent = Agent {
+            row: row.clone(),
+            state: State::Up,
+            seen_at: now,
+            clock_offset_seconds: Some(ahead_ms as f64 / 1000.0),
+        };
+        if known.is_some_and(|known| known.origin().labels != agent.origin().labels) {
+            // It has another name now: what it reported under the old one has ended.
+            inner.head.end_agent(hello.agent_id, wall);
+        }
+        inner.agents.insert(hello.agent_id, agent);
+        inner.has_returned(hello.agent_id);
+        row
+    }
+
+    /// Adds the frames of a stored batch and wakes the rules. An unknown agent's frames are ignored.
+    pub fn append(&self, agent_id: Uuid, frames: &[Frame]) -> Appended {
+        self.seen(agent_id);
+        let appended = self.append_quietly(agent_id, frames, News::ForTheRules);
+        self.lock().note_news(agent_id, frames, self.clock.wall());
+        self.changed.notify_one();
+        appended
+    }
+
+    /// Adds frames read from the log at the start: nobody is told, and the agent has not been seen.
+    pub fn restore(&self, agent_id: Uuid, frames: &[Frame]) -> Appended {
+        self.append_quietly(agent_id, frames, News::Known)
+    }
+
+    /// Ends what the log does not tell has ended, after the last [`Live::restore`]: the series of agents that said
+    /// goodbye, and of those that were silent when we ended. Else an alert on them would fire again.
+    pub fn restored(&self) {
+        {
+            let mut guard = self.lock();
+            let inner = &mut *guard;
+            for agent in inner.agents.values() {
+                match agent.state {
+                    State::Up => {}
+                    State::Silent => {
+                        inner.head.end_agent(agent.row.agent_id, agent.row.last_seen + agent.silent_after())
+                    }
+                    State::Stopped => {
+                        inner.head.end_agent(agent.row.agent_id, agent.row.stopped_at.unwrap_or(agent.row.last_seen));
+                    }
+                }
+            }
+        }
+        self.report();
+    }
+
+    fn append_quietly(&self, agent_id: Uuid, frames: &[Frame], news: News) -> Appended {
+        let mut total = Appended::default();
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let Some(agent) = inner.agents.get(&agent_id) else { return total };
+        let origin = agent.origin();
+        for frame in frames {
+            let appended = inner.head.append(&origin, frame);
+            total.kept += appended.kept;
+            total.duplicate += appended.duplicate;
+            total.too_old += appended.too_old;
+            total.over_limit += appended.over_limit;
+            total.not_a_number += appended.not_a_number;
+            if news == News::ForTheRules {
+                inner.dirty.insert(frame.schema_id, frame.schema.clone());
+            }
+        }
+        total
+    }
+
+    /// Notes that an agent is there: it sent something, or waits for an answer that we owe it. One that said goodbye
+    /// comes back by a hello only; what is still under way of it is not a sign of life.
+    pub fn seen(&self, agent_id: Uuid) {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        if let Some(agent) = inner.agents.get_mut(&agent_id).filter(|agent| agent.state != State::Stopped) {
+            agent.state = State::Up;
+            agent.seen_at = now;
+            agent.row.last_seen = wall;
+            inner.has_returned(agent_id);
+        }
+    }
+
+    /// Notes a goodbye: the agent's series end.
+    pub fn goodbye(&self, agent_id: Uuid) {
+        let wall = self.clock.wall();
+        let mut inner = self.lock();
+        if let Some(agent) = inner.agents.get_mut(&agent_id) {
+            agent.state = State::Stopped;
+            agent.row.stopped_at = Some(wall);
+        }
+        inner.awaited.remove(&agent_id);
+        inner.head.end_agent(agent_id, wall);
+        drop(inner);
+        self.report();
+    }
+
+    /// Finds agents that went silent, ends their series, and reports which agents are up. Returns those newly silent.
+    pub fn sweep(&self) -> Vec<Agent> {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let mut lost = Vec::new();
+        {
+            let mut guard = self.lock();
+            let inner = &mut *guard;
+            for agent in inner.agents.values_mut().filter(|agent| agent.state == State::Up) {
+                let patience = match inner.awaited.get(&agent.row.agent_id) {
+                    Some(Awaited::Return) => agent.silent_after().max(RECONNECT_MAX),
+                    Some(Awaited::Fresh) | None => agent.silent_after(),
+                };
+                if now.saturating_sub(agent.seen_at) > patience {
+                    agent.state = State::Silent;
+                    inner.awaited.remove(&agent.row.agent_id);
+                    inner.head.end_agent(agent.row.agent_id, wall);
+                    lost.push(agent.clone());
+                }
+            }
+        }
+        self.report();
+        lost
+    }
+
+    /// Notes how far an agent's batches are durable.
+    pub fn confirm(&self, agent_id: Uuid, position: Position) {
+        if let Some(agent) = self.lock().agents.get_mut(&agent_id) {
+            agent.row.position = Some(position);
+        }
+    }
+
+    /// Drops what is older than the window.
+    pub fn truncate(&self) {
+        let now = self.clock.wall();
+        self.lock().head.truncate(now, HEAD_WINDOW);
+    }
+
+    /// Whether every agent that was up when we ended has come back and told of now, or is silent, so that a series that
+    /// is missing is really gone.
+    pub fn has_settled(&self) -> bool {
+        self.lock().awaited.is_empty()
+    }
+
+    /// Every known agent, by id.
+    pub fn agents(&self) -> Vec<Agent> {
+        self.lock().agents.values().cloned().collect()
+    }
+
+    /// One agent.
+    pub fn agent(&self, agent_id: Uuid) -> Option<Agent> {
+        self.lock().agents.get(&agent_id).cloned()
+    }
+
+    /// Reads the head.
+    pub fn read<R>(&self, read: impl FnOnce(&Head) -> R) -> R {
+        read(&self.lock().head)
+    }
+
+    /// Waits until samples came in that [`Live::take_dirty`] has not returned.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The schemas that got samples since this was called last.
+    pub fn take_dirty(&self) -> HashMap<SchemaId, Arc<Schema>> {
+        std::mem::take(&mut self.lock().dirty)
+    }
+
+    /// Writes `monitoring_agent_up` and the offsets into the head.
+    fn report(&self) {
+        let at = self.clock.wall();
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        // Two agents may share a name (a pod's successor with a new spool): one that is up speaks for both.
+        let mut told: BTreeMap<SeriesKey, f64> = BTreeMap::new();
+        let mut tell = |row: &'static Metric, agent: &Agent, value: f64| {
+            let labels = [("service", agent.row.service.as_str()), ("instance", agent.row.instance.as_str())];
+            if let Ok(key) = SeriesKey::try_new(row.name, labels) {
+                told.entry(key).and_modify(|have| *have = have.max(value)).or_insert(value);
+            }
+        };
+        for agent in inner.agents.values().filter(|agent| is_reported(agent, at)) {
+            tell(&AGENT_UP, agent, f64::from(u8::from(agent.state == State::Up)));
+            if let Some(offset) = agent.clock_offset_seconds {
+                tell(&AGENT_CLOCK_OFFSET_SECONDS, agent, offset);
+            }
+        }
+        let (keys, values): (Vec<SeriesKey>, Vec<f64>) = told.into_iter().unzip();
+        let series: Vec<SeriesDef> = keys.into_iter().map(|key| SeriesDef { key, kind: Kind::Gauge }).collect();
+        let schema_id = SchemaBytes::encode("agents", &series).id;
+        let schema = Arc::new(Schema { source: "agents".into(), series });
+        let origin = Origin { agent_id: OURSELVES, labels: Vec::new() };
+        if let Ok(frame) = Frame::try_new(schema_id, schema.clone(), vec![Pass { at, values }]) {
+            inner.head.append(&origin, &frame);
+            inner.dirty.insert(schema_id, schema);
+        }
+        drop(guard);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn has_returned(&mut self, agent_id: Uuid) {
+        self.awaited.entry(agent_id).and_modify(|awaited| *awaited = Awaited::Fresh);
+    }
+
+    /// What frames that came just now mean beside their samples.
+    fn note_news(&mut self, agent_id: Uuid, frames: &[Frame], wall: Timestamp) {
+        let Some(agent) = self.agents.get(&agent_id) else { return };
+        if agent.state == State::Stopped {
+            // They were under way when it said goodbye.
+            self.head.end_agent(agent_id, wall);
+        }
+        let newest = frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at).max();
+        if newest.is_some_and(|newest| wall.since(newest) <= agent.silent_after()) {
+            self.awaited.remove(&agent_id);
+        }
+    }
+}
+
+/// Whether `monitoring_agent_up` speaks of the agent: it did not say goodbye, and is not lost for more than a day.
+pub fn is_reported(agent: &Agent, now: Timestamp) -> bool {
+    agent.state != State::Stopped && now.since(agent.row.last_seen) < LOST_KEPT
+}
+
+/// Whether a schema has a metric of this name.
+pub fn has_metric(schema: &Schema, name: &MetricName) -> bool {
+    schema.series.iter().any(|def| def.key.name == *name)
+}
+
+#[cfg(test)]
+mod tests;

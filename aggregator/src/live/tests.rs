@@ -1,0 +1,351 @@
+use super::*;
+use proto::message::Position;
+use proto::sample::STALE;
+use runtime::clock::ManualClock;
+use std::pin::pin;
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A live view with a clock that is moved by hand.
+struct Room {
+    live: Live,
+    clock: ManualClock,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self::after_restart(Vec::new())
+    }
+
+    fn after_restart(known: Vec<AgentRow>) -> Self {
+        let clock = ManualClock::at(NOW);
+        Self { live: Live::new(Limits::default(), Arc::new(clock.clone()), known), clock }
+    }
+
+    /// Agent `number` says hello.
+    fn hello(&self, number: u128) -> AgentRow {
+        self.live.hello(&Hello { wall: self.clock.wall(), ..hello(number) })
+    }
+
+    /// Agent `number` sends `value` of `cpu`, read now.
+    fn send(&self, number: u128, value: f64) -> Appended {
+        self.live.append(id(number), &[frame(self.clock.wall(), value)])
+    }
+
+    fn state(&self, number: u128) -> State {
+        self.live.agent(id(number)).expect("it is known").state
+    }
+
+    /// Newest sample of each series called `name`, by instance; `None` where it has ended.
+    fn newest(&self, name: &str) -> Vec<(String, Option<f64>)> {
+        let mut newest: Vec<_> = self.live.read(|head| {
+            let shown = head.select(Some(name)).map(|series| {
+                let instance = series.key().labels.get("instance").unwrap_or_default().to_string();
+                (instance, series.newest().map(|sample| sample.value).filter(|value| !value.is_nan()))
+            });
+            shown.collect()
+        });
+        newest.sort_by(|a, b| a.0.cmp(&b.0));
+        newest
+    }
+
+    fn up(&self) -> Vec<(String, Option<f64>)> {
+        self.clock.advance(Duration::from_millis(1));
+        self.live.sweep();
+        self.newest(AGENT_UP.name)
+    }
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+fn hello(number: u128) -> Hello {
+    Hello {
+        agent_id: id(number),
+        service: "agenda".into(),
+        instance: format!("agenda-{number}"),
+        clinic_id: None,
+        interval: SECOND,
+        wall: NOW,
+        monotonic: Duration::ZERO,
+        boot_id: "boot".into(),
+        agent_version: "0.1.0".into(),
+    }
+}
+
+fn frame(at: Timestamp, value: f64) -> Frame {
+    let key = SeriesKey::try_new("cpu", [("instance", "what it says of itself")]).expect("legal");
+    let series = vec![SeriesDef { key, kind: Kind::Gauge }];
+    let schema = Arc::new(Schema { source: "host".into(), series });
+    Frame::try_new(SchemaId(1), schema, vec![Pass { at, values: vec![value] }]).expect("fits")
+}
+
+/// What the database knows of an agent that was seen so long before now.
+fn row(number: u128, seen_before: Duration, stopped_at: Option<Timestamp>) -> AgentRow {
+    AgentRow {
+        agent_id: id(number),
+        service: "agenda".into(),
+        instance: format!("agenda-{number}"),
+        clinic_id: None,
+        interval: SECOND,
+        agent_version: "0.1.0".into(),
+        first_seen: NOW - seen_before,
+        last_seen: NOW - seen_before,
+        stopped_at,
+        position: Some(Position { epoch: 1, seq: 7 }),
+    }
+}
+
+fn shown(instance: &str, value: f64) -> (String, Option<f64>) {
+    (instance.into(), Some(value))
+}
+
+#[test]
+fn an_agents_identity_replaces_what_it_says_of_itself() {
+    let room = Room::new();
+    let clinic = Uuid::from_u128(900);
+    room.live.hello(&Hello { clinic_id: Some(clinic), ..hello(1) });
+    assert_eq!(room.send(1, 5.0).kept, 1);
+    let key = room.live.read(|head| head.latest(id(1)).map(|(series, _)| series.key().clone()).next());
+    let labels = key.expect("it is shown").labels;
+    assert_eq!(labels.get("instance"), Some("agenda-1"));
+    assert_eq!(labels.get("service"), Some("agenda"));
+    assert_eq!(labels.get("clinic_id"), Some(clinic.to_string().as_str()));
+}
+
+#[test]
+fn frames_of_an_agent_that_never_said_hello_are_ignored() {
+    let room = Room::new();
+    assert_eq!(room.send(1, 5.0), Appended::default());
+    assert_eq!(room.live.read(Head::series_count), 0);
+}
+
+#[test]
+fn what_became_of_each_sample_is_counted() {
+    let room = Room::new();
+    room.hello(1);
+    let frames = [frame(NOW, 1.0), frame(NOW, 2.0), frame(NOW + SECOND, f64::NAN), frame(NOW + SECOND, STALE)];
+    let appended = room.live.append(id(1), &frames);
+    assert_eq!((appended.kept, appended.duplicate, appended.not_a_number), (2, 1, 1));
+}
+
+#[test]
+fn a_hello_keeps_when_an_agent_was_first_seen_and_where_its_stream_stood() {
+    let room = Room::after_restart(vec![row(1, SECOND * 60, None)]);
+    let back = room.hello(1);
+    assert_eq!((back.first_seen, back.last_seen), (NOW - SECOND * 60, NOW));
+    assert_eq!(back.position, Some(Position { epoch: 1, seq: 7 }));
+    assert_eq!(back.stopped_at, None);
+    assert_eq!(room.hello(2).first_seen, NOW);
+}
+
+#[test]
+fn an_agents_clock_is_compared_with_ours_at_its_hello() {
+    let room = Room::new();
+    for (ahead, offset) in [(90_500, 90.5), (-500, -0.5), (i64::MAX, (i64::MAX - NOW.as_millis() - 2) as f64 / 1000.0)]
+    {
+        let wall = Timestamp::from_millis(room.clock.wall().as_millis().saturating_add(ahead));
+        room.live.hello(&Hello { wall, ..hello(1) });
+        assert_eq!(room.live.agent(id(1)).and_then(|agent| agent.clock_offset_seconds), Some(offset));
+        room.up();
+        assert_eq!(room.newest(AGENT_CLOCK_OFFSET_SECONDS.name), [shown("agenda-1", offset)]);
+    }
+}
+
+#[test]
+fn an_agent_that_comes_back_under_another_name_ends_what_it_reported_under_the_old_one() {
+    let room = Room::new();
+    room.hello(1);
+    room.send(1, 5.0);
+    room.live.hello(&Hello { instance: "renamed".into(), ..hello(1) });
+    assert_eq!(room.newest("cpu"), [("agenda-1".into(), None)]);
+    room.clock.advance(SECOND);
+    room.send(1, 6.0);
+    assert_eq!(room.newest("cpu"), [("agenda-1".into(), None), shown("renamed", 6.0)]);
+}
+
+#[test]
+fn an_agent_is_silent_after_three_of_its_intervals_and_not_before() {
+    let room = Room::new();
+    room.hello(1);
+    room.send(1, 5.0);
+    room.clock.advance(SECOND * SILENT_INTERVALS);
+    assert!(room.live.sweep().is_empty());
+    assert_eq!(room.newest(AGENT_UP.name), [shown("agenda-1", 1.0)]);
+    room.clock.advance(Duration::from_millis(1));
+    assert_eq!(room.live.sweep().iter().map(|agent| agent.row.agent_id).collect::<Vec<_>>(), [id(1)]);
+    assert_eq!(room.newest(AGENT_UP.name), [shown("agenda-1", 0.0)]);
+    assert_eq!(room.newest("cpu"), [("agenda-1".into(), None)]);
+    assert!(room.live.sweep().is_empty(), "it is news once");
+}
+
+#[test]
+fn an_agent_that_samples_very_often_is_given_a_second() {
+    let room = Room::new();
+    room.live.hello(&Hello { interval: Duration::from_millis(100), ..hello(1) });
+    room.clock.advance(SILENT_MIN);
+    assert!(room.live.sweep().is_empty());
+    room.clock.advance(Duration::from_millis(1));
+    assert_eq!(room.live.sweep().len(), 1);
+}
+
+#[test]
+fn a_clock_that_is_set_makes_nobody_silent() {
+    let room = Room::new();
+    room.hello(1);
+    for hours in [1, -2, 1] {
+        room.clock.jump_to(Timestamp::from_millis(room.clock.wall().as_millis() + hours * 3_600_000));
+        assert!(room.live.sweep().is_empty(), "{hours}");
+        assert_eq!(room.state(1), State::Up);
+    }
+}
+
+#[test]
+fn any_sign_of_life_makes_a_silent_agent_up_again() {
+    let signs: [fn(&Room); 3] =
+        [|room| drop(room.hello(1)), |room| assert_eq!(room.send(1, 5.0).kept, 1), |room| room.live.seen(id(1))];
+    for sign in signs {
+        let room = Room::new();
+        room.hello(1);
+        room.clock.advance(SECOND * 4);
+        assert_eq!(room.up(), [shown("agenda-1", 0.0)]);
+        sign(&room);
+        assert_eq!(room.up(), [shown("agenda-1", 1.0)]);
+        room.clock.advance(SECOND * 3);
+        assert_eq!(room.state(1), State::Up);
+    }
+}
+
+#[test]
+fn an_agent_that_said_goodbye_is_neither_up_nor_down_and_only_a_hello_brings_it_back() {
+    let room = Room::new();
+    room.hello(1);
+    room.send(1, 5.0);
+    assert_eq!(room.up(), [shown("agenda-1", 1.0)]);
+    room.live.goodbye(id(1));
+    room.clock.advance(SECOND * 3600);
+    room.live.seen(id(1));
+    room.live.append(id(1), &[frame(NOW + Duration::from_millis(500), 6.0)]);
+    assert_eq!(room.up(), [("agenda-1".into(), None)]);
+    assert_eq!(room.newest("cpu"), [("agenda-1".into(), None)], "a late batch does not revive its series");
+    assert_eq!(room.live.agent(id(1)).and_then(|agent| agent.row.stopped_at), Some(NOW + Duration::from_millis(1)));
+    room.hello(1);
+    assert_eq!(room.up(), [shown("agenda-1", 1.0)]);
+}
+
+#[test]
+fn of_two_agents_of_one_name_the_one_that_is_up_speaks() {
+    let room = Room::new();
+    for number in [1, 2] {
+        room.live.hello(&Hello { instance: "agenda-0".into(), ..hello(number) });
+    }
+    room.clock.advance(SECOND * 4);
+    room.live.seen(id(2));
+    assert_eq!(room.up(), [shown("agenda-0", 1.0)]);
+    room.clock.advance(SECOND * 4);
+    assert_eq!(room.up(), [shown("agenda-0", 0.0)]);
+}
+
+#[test]
+fn an_agent_that_is_lost_for_a_day_is_no_longer_spoken_of() {
+    let room = Room::new();
+    room.hello(1);
+    room.clock.advance(LOST_KEPT - SECOND);
+    assert_eq!(room.up(), [shown("agenda-1", 0.0)]);
+    room.clock.advance(SECOND);
+    assert_eq!(room.up(), [("agenda-1".into(), None)]);
+}
+
+#[test]
+fn after_a_restart_an_agent_has_time_to_come_back_before_it_is_silent() {
+    let room = Room::after_restart(vec![row(1, SECOND, None), row(2, SECOND, None)]);
+    room.live.restored();
+    assert!(!room.live.has_settled());
+    room.clock.advance(RECONNECT_MAX);
+    room.hello(1);
+    room.send(1, 5.0);
+    assert!(room.live.sweep().is_empty());
+    assert!(!room.live.has_settled(), "2 may still come");
+    room.clock.advance(Duration::from_millis(1));
+    assert_eq!(room.live.sweep().len(), 1);
+    assert!(room.live.has_settled(), "2 is gone, and that is known");
+    assert_eq!((room.state(1), room.state(2)), (State::Up, State::Silent));
+}
+
+#[test]
+fn what_an_agent_kept_in_its_spool_does_not_tell_how_things_stand_now() {
+    let room = Room::after_restart(vec![row(1, SECOND * 600, None)]);
+    room.hello(1);
+    room.live.append(id(1), &[frame(NOW - SECOND * 600, 1.0)]);
+    room.live.append(id(1), &[frame(NOW - SECOND * 4, 2.0)]);
+    assert!(!room.live.has_settled());
+    room.live.append(id(1), &[frame(NOW - SECOND, 3.0)]);
+    assert!(room.live.has_settled());
+}
+
+#[test]
+fn an_agent_that_has_come_back_is_silent_after_three_intervals_as_ever() {
+    let room = Room::after_restart(vec![row(1, SECOND, None)]);
+    room.hello(1);
+    room.clock.advance(SECOND * 3 + Duration::from_millis(1));
+    assert_eq!(room.live.sweep().len(), 1);
+}
+
+#[test]
+fn agents_that_were_silent_or_stopped_before_a_restart_are_so_after_it() {
+    // 1 was up when we ended; 2 was silent for a minute then, and 3 had stopped.
+    let known = vec![row(1, SECOND, None), row(2, SECOND * 61, None), row(3, SECOND * 30, Some(NOW - SECOND * 30))];
+    let room = Room::after_restart(known);
+    for number in [1, 2, 3] {
+        let last = room.live.agent(id(number)).expect("it is known").row.last_seen;
+        assert_eq!(room.live.restore(id(number), &[frame(last, 9.0)]).kept, 1);
+    }
+    room.live.restored();
+    assert_eq!((room.state(1), room.state(2), room.state(3)), (State::Up, State::Silent, State::Stopped));
+    let cpu = [shown("agenda-1", 9.0), ("agenda-2".into(), None), ("agenda-3".into(), None)];
+    assert_eq!(room.newest("cpu"), cpu, "else an alert on what is gone would fire again");
+    assert_eq!(room.newest(AGENT_UP.name), [shown("agenda-1", 1.0), shown("agenda-2", 0.0)]);
+    assert!(!room.live.has_settled(), "1 is waited for, the others are not");
+    room.hello(1);
+    room.send(1, 9.0);
+    assert!(room.live.has_settled());
+}
+
+#[tokio::test]
+async fn samples_wake_the_rules_once_and_say_which_schemas_they_are_of() {
+    let room = Room::new();
+    room.hello(1);
+    assert!(futures::poll!(pin!(room.live.changed())).is_pending());
+    room.live.restore(id(1), &[frame(NOW, 1.0)]);
+    assert!(futures::poll!(pin!(room.live.changed())).is_pending(), "what was read from the log is no news");
+    room.clock.advance(SECOND);
+    room.send(1, 2.0);
+    room.send(1, 2.0);
+    assert!(futures::poll!(pin!(room.live.changed())).is_ready());
+    assert!(futures::poll!(pin!(room.live.changed())).is_pending());
+    assert_eq!(room.live.take_dirty().into_keys().collect::<Vec<_>>(), [SchemaId(1)]);
+    assert!(room.live.take_dirty().is_empty());
+}
+
+#[test]
+fn the_head_keeps_its_window_and_no_more() {
+    let room = Room::new();
+    room.hello(1);
+    room.send(1, 1.0);
+    room.clock.advance(HEAD_WINDOW);
+    room.send(1, 2.0);
+    room.live.truncate();
+    assert_eq!(room.live.read(Head::sample_count), 2);
+    room.clock.advance(Duration::from_millis(1));
+    room.live.truncate();
+    assert_eq!(room.live.read(Head::sample_count), 1);
+}
+
+#[test]
+fn a_schema_has_a_metric_when_one_of_its_series_has_the_name() {
+    let schema = &frame(NOW, 1.0).schema;
+    assert!(has_metric(schema, &MetricName::try_new("cpu").expect("legal")));
+    assert!(!has_metric(schema, &MetricName::try_new("cpu_seconds").expect("legal")));
+}

@@ -1,0 +1,118 @@
+//! The aggregator's own metrics as handles, one struct for each part that counts.
+
+use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec};
+use proto::catalog as rows;
+use proto::telemetry::Telemetry;
+
+/// What ingest counts.
+#[derive(Clone, Debug)]
+pub struct IngestMeters {
+    /// Open streams.
+    pub streams: Gauge,
+    /// Batches by outcome.
+    pub batches: IntCounterVec,
+    /// Samples stored.
+    pub samples: IntCounter,
+    /// Refused messages by reason.
+    pub refused: IntCounterVec,
+    /// Samples of accepted batches that were not kept, by reason.
+    pub dropped: IntCounterVec,
+    /// Passes moved to the time of their arrival.
+    pub restamped: IntCounter,
+    /// Records that never came, by reason.
+    pub missing: IntCounterVec,
+    /// Batches that wait for a commit.
+    pub queue: Gauge,
+    /// Duration of commits.
+    pub commit_seconds: Histogram,
+    /// Failed commits.
+    pub commit_failures: IntCounter,
+}
+
+/// What the rules count.
+#[derive(Clone, Debug)]
+pub struct RuleMeters {
+    /// Evaluations by group.
+    pub evaluations: IntCounterVec,
+    /// Failed ones.
+    pub failures: IntCounterVec,
+    /// Missed ones.
+    pub missed: IntCounterVec,
+    /// Duration of a group's evaluation.
+    pub seconds: Histogram,
+    /// Instances by state.
+    pub alerts: GaugeVec,
+    /// Whether the rule file is in force.
+    pub reload_successful: Gauge,
+}
+
+/// What the notifiers count.
+#[derive(Clone, Debug)]
+pub struct NotifyMeters {
+    /// Accepted, by channel.
+    pub sent: IntCounterVec,
+    /// Failed attempts, by channel and reason.
+    pub failed: IntCounterVec,
+    /// Waiting.
+    pub queue: Gauge,
+    /// From evaluation to acceptance.
+    pub latency_seconds: Histogram,
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub struct Meters {
+    /// Ingest's.
+    pub ingest: IngestMeters,
+    /// The rules'.
+    pub rules: RuleMeters,
+    /// The notifiers'.
+    pub notify: NotifyMeters,
+    /// Agents by state.
+    pub agents: GaugeVec,
+    /// Series in memory.
+    pub head_series: Gauge,
+    /// Samples in memory.
+    pub head_samples: Gauge,
+    /// Whether the database answered last time.
+    pub store_up: Gauge,
+}
+
+impl Meters {
+    /// Registers everything with `telemetry`. `database` is its kind, e.g. `sqlite`.
+    pub fn new(telemetry: &Telemetry, database: &str) -> Self {
+        telemetry.gauges(&rows::BUILD_INFO).with_label_values(&[env!("CARGO_PKG_VERSION"), database]).set(1.0);
+        Self {
+            ingest: IngestMeters {
+                streams: telemetry.gauge(&rows::INGEST_STREAMS),
+                batches: telemetry.counters(&rows::INGEST_BATCHES_TOTAL),
+                samples: telemetry.counter(&rows::INGEST_SAMPLES_TOTAL),
+                refused: telemetry.counters(&rows::INGEST_REFUSED_BATCHES_TOTAL),
+                dropped: telemetry.counters(&rows::INGEST_DROPPED_SAMPLES_TOTAL),
+                restamped: telemetry.counter(&rows::INGEST_RESTAMPED_PASSES_TOTAL),
+                missing: telemetry.counters(&rows::INGEST_MISSING_RECORDS_TOTAL),
+                queue: telemetry.gauge(&rows::INGEST_QUEUE_BATCHES),
+                commit_seconds: telemetry.histogram(&rows::INGEST_COMMIT_DURATION_SECONDS),
+                commit_failures: telemetry.counter(&rows::INGEST_COMMIT_FAILURES_TOTAL),
+            },
+            rules: RuleMeters {
+                evaluations: telemetry.counters(&rows::RULE_EVALUATIONS_TOTAL),
+                failures: telemetry.counters(&rows::RULE_EVALUATION_FAILURES_TOTAL),
+                missed: telemetry.counters(&rows::RULE_EVALUATIONS_MISSED_TOTAL),
+                seconds: telemetry.histogram(&rows::RULE_EVALUATION_DURATION_SECONDS),
+                alerts: telemetry.gauges(&rows::ALERTS),
+                reload_successful: telemetry.gauge(&rows::CONFIG_RELOAD_SUCCESSFUL),
+            },
+            notify: NotifyMeters {
+                sent: telemetry.counters(&rows::NOTIFICATIONS_TOTAL),
+                failed: telemetry.counters(&rows::NOTIFICATIONS_FAILED_TOTAL),
+                queue: telemetry.gauge(&rows::NOTIFICATION_QUEUE),
+                latency_seconds: telemetry.histogram(&rows::NOTIFICATION_LATENCY_SECONDS),
+            },
+            agents: telemetry.gauges(&rows::AGENTS),
+            head_series: telemetry.gauge(&rows::HEAD_SERIES),
+            head_samples: telemetry.gauge(&rows::HEAD_SAMPLES),
+            store_up: telemetry.gauge(&rows::STORE_UP),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Notify: takes what the rules put into the outbox to the channels, in order, until each is accepted or refused.
+//!
+//! The outbox lies in SQL and is written in the transaction of the evaluation, so a notification that should be sent
+//! is sent at least once, also when we are killed between the two. A channel answers [`Delivery`]; retrying is a type.
+//! One task sends, and what is about an alert waits behind an earlier message about it that was put off: who hears of
+//! its end has heard of its beginning. Silences, grouping and escalation come before this stage; more channels stand
+//! beside `webhook`.
+
+mod webhook;
+
+pub use webhook::Webhook;
+
+use crate::meters::NotifyMeters;
+use crate::store::{OutboxRow, Store, StoreError};
+use runtime::backoff::Backoff;
+use runtime::clock::Clock;
+use runtime::log::chain;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Notifications read from the outbox at a time.
+const BATCH: u32 = 20;
+/// How often the outbox is looked at although nobody said so: another aggregator may have written to it.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long a notification is tried. An alert that nobody could be told of for a day is history, not news.
+const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
+/// The longest a channel may ask us to wait.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
+/// No wait is longer than this, jitter included. One that is was written before the clock was set back, and is over.
+const WAIT_MAX: Duration = Duration::from_secs(6 * 60);
+/// Notifications looked at after a start for those that were put off.
+const PUT_OFF_MAX: u32 = 1_000;
+
+/// What a channel did with a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It has it.
+    Sent,
+    /// Not now; perhaps later, and not before the given time has passed.
+    Retry {
+        /// The word under which it is counted.
+        reason: &'static str,
+        /// What the channel asked for.
+        after: Option<Duration>,
+    },
+    /// Never.
+    Refused {
+        /// The word under which it is counted.
+        reason: &'static str,
+        /// For a person; never a URL or a body.
+        detail: String,
+    },
+}
+
+/// See the module.
+pub struct Notifier {
+    /// The channels.
+    pub channels: Vec<Webhook>,
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub meters: NotifyMeters,
+    /// Rung when the outbox got something.
+    pub bell: Arc<Notify>,
+    /// Called after each round: the notifier makes progress.
+    pub progress: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What waits behind a message that was put off: the alert and channel, and until when, monotonic.
+type PutOff = HashMap<(String, String), Duration>;
+
+impl Notifier {
+    /// Sends until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut put_off = None;
+        loop {
+            let wait = match self.round(&mut put_off).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "outbox not readable; trying again");
+                    LOOK
+                }
+            };
+            (self.progress)();
+            tokio::select! {
+                () = self.bell.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Sends what is due. Returns how long nothing will be. `put_off` is `None` after a start.
+    async fn round(&self, put_off: &mut Option<PutOff>) -> Result<Duration, StoreError> {
+        let put_off = match put_off {
+            Some(put_off) => put_off,
+            None => put_off.insert(self.load_put_off().await?),
+        };
+        let mut horizon = self.clock.wall();
+        loop {
+            let due = self.store.due_notifications(horizon, BATCH).await?;
+            for row in &due {
+                self.handle(row, put_off).await?;
+            }
+            let (depth, next) = self.store.outbox_depth().await?;
+            self.meters.queue.set(depth as f64);
+            let now = self.clock.wall();
+            let wait = next.map_or(LOOK, |next| next.since(now));
+            if wait > WAIT_MAX {
+                horizon = next.unwrap_or(now);
+            } else if due.is_empty() {
+                return Ok(wait.clamp(Duration::from_millis(10), LOOK));
+            } else {
+                horizon = now;
+            }
+        }
+    }
+
+    /// What was put off before a restart.
+    async fn load_put_off(&self) -> Result<PutOff, StoreError> {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let waiting = self.store.due_notifications(wall + WAIT_MAX, PUT_OFF_MAX).await?;
+        let later = waiting.iter().filter(|row| row.next_attempt_at > wall);
+        Ok(later.map(|row| (subject(row), now + row.next_attempt_at.since(wall))).collect())
+    }
+
+    /// Sends a message, or puts it off behind an earlier one about the same alert.
+    async fn handle(&self, row: &OutboxRow, put_off: &mut PutOff) -> Result<(), StoreError> {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let subject = subject(row);
+        if let Some(until) = put_off.get(&subject).filter(|until| **until > now) {
+            return self.store.defer_notification(row.id, row.attempts, wall + until.saturating_sub(now)).await;
+        }
+        match self.send(row).await? {
+            None => drop(put_off.remove(&subject)),
+            Some(delay) => drop(put_off.insert(subject, self.clock.monotonic() + delay)),
+        }
+        Ok(())
+    }
+
+    /// Sends a message. Returns how long it is put off, where it is.
+    async fn send(&self, row: &OutboxRow) -> Result<Option<Duration>, StoreError> {
+        let Some(channel) = self.channels.iter().find(|channel| channel.name() == row.channel) else {
+            tracing::warn!(channel = row.channel, id = %row.id, "channel is no longer configured; notification dropped");
+            self.meters.failed.with_label_values(&["unknown", "no_channel"]).inc();
+            return self.finish(row, "no_channel").await;
+        };
+        let delivery = channel.send(row).await;
+        let now = self.clock.wall();
+        match delivery {
+            Delivery::Sent => {
+                self.meters.sent.with_label_values(&[channel.name()]).inc();
+                self.meters.latency_seconds.observe(now.since(row.created_at).as_secs_f64());
+                tracing::info!(channel = row.channel, id = %row.id, attempts = row.attempts + 1, "notification accepted");
+                self.finish(row, "sent").await
+            }
+            Delivery::Refused { reason, detail } => {
+                self.meters.failed.with_label_values(&[channel.name(), reason]).inc();
+                tracing::error!(channel = row.channel, id = %row.id, reason, detail, "notification refused for good");
+                self.finish(row, reason).await
+            }
+            Delivery::Retry { reason, after } => {
+                self.meters.failed.with_label_values(&[channel.name(), reason]).inc();
+                if now.since(row.created_at) > GIVE_UP {
+                    tracing::error!(channel = row.channel, id = %row.id, reason, "notification given up");
+                    return self.finish(row, "given_up").await;
+                }
+                let delay = delay_after(row.attempts, after);
+                tracing::warn!(channel = row.channel, id = %row.id, reason, attempts = row.attempts + 1, ?delay, "notification failed; trying again");
+                self.store.defer_notification(row.id, row.attempts + 1, now + delay).await?;
+                Ok(Some(delay))
+            }
+        }
+    }
+
+    async fn finish(&self, row: &OutboxRow, outcome: &str) -> Result<Option<Duration>, StoreError> {
+        self.store.finish_notification(row.id, outcome, self.clock.wall()).await?;
+        Ok(None)
+    }
+}
+
+/// What a message is about: its channel and the key of its group of alerts.
+fn subject(row: &OutboxRow) -> (String, String) {
+    let group = row.body.get("groupKey").and_then(|key| key.as_str()).unwrap_or_default();
+    (row.channel.clone(), group.into())
+}
+
+/// The wait after `attempts` failures and one more.
+fn delay_after(attempts: u32, after: Option<Duration>) -> Duration {
+    let mut backoff = Backoff::default();
+    for _ in 0..attempts.min(32) {
+        backoff.delay_with(None, 0.0);
+    }
+    backoff.next_delay(after.map(|asked| asked.min(RETRY_AFTER_MAX)))
+}
+
+#[cfg(test)]
+mod tests;

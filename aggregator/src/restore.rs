@@ -1,0 +1,71 @@
+//! The way back after a restart: the head is rebuilt from the log.
+//!
+//! Reads the batches of the head's window through the same conversion and the same `append` as when they came. A batch
+//! that cannot be read costs itself: it is named and counted, and the rest goes on.
+
+use crate::live::{HEAD_WINDOW, Live};
+use crate::store::{BatchRow, Store, StoreError};
+use proto::convert::{RawBatch, SchemaBytes};
+use proto::refused::Refused;
+use proto::sample::{Schema, SchemaId, Timestamp};
+use runtime::log::chain;
+use std::collections::HashMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The schemas of each agent.
+type Known = HashMap<Uuid, HashMap<SchemaId, Arc<Schema>>>;
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Batches that are in the head again.
+    pub batches: u64,
+    /// Their samples.
+    pub samples: u64,
+    /// Batches and schemas that could not be read.
+    pub unreadable: u64,
+}
+
+/// Fills the head with what came in its window before `now`.
+pub async fn head(store: &dyn Store, live: &Live, now: Timestamp) -> Result<Restored, StoreError> {
+    let mut restored = Restored::default();
+    let mut known = Known::new();
+    for row in store.load_schemas().await? {
+        let schema = SchemaBytes { id: row.schema_id, bytes: row.definition.into() };
+        match schema.decode() {
+            Ok(decoded) => drop(known.entry(row.agent_id).or_default().insert(row.schema_id, Arc::new(decoded))),
+            Err(error) => {
+                restored.unreadable += 1;
+                tracing::error!(agent = %row.agent_id, error = chain(&error), "stored schema not readable");
+            }
+        }
+    }
+    let mut each = |row: BatchRow| match read(&row, &mut known) {
+        Ok(batch) => {
+            restored.batches += 1;
+            restored.samples += live.restore(row.agent_id, &batch.frames).kept as u64;
+        }
+        Err(error) => {
+            restored.unreadable += 1;
+            tracing::error!(agent = %row.agent_id, position = %row.position, error = chain(&error), "stored batch not readable");
+        }
+    };
+    store.replay(now - HEAD_WINDOW, &mut each).await?;
+    live.restored();
+    tracing::info!(
+        batches = restored.batches,
+        samples = restored.samples,
+        unreadable = restored.unreadable,
+        "head restored"
+    );
+    Ok(restored)
+}
+
+fn read(row: &BatchRow, known: &mut Known) -> Result<proto::message::Batch, Refused> {
+    let raw = RawBatch::from_record(&row.payload, row.position)?;
+    raw.resolve(known.entry(row.agent_id).or_default())
+}
+
+#[cfg(test)]
+mod tests;

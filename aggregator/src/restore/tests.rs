@@ -1,0 +1,214 @@
+//! A restart: the head that is rebuilt from SQL answers like the one before.
+
+use super::*;
+use crate::ingest::admit::Admission;
+use crate::ingest::tests::fixture::{Database, Weather};
+use proto::convert::encode_record;
+use proto::message::{Hello, Position};
+use proto::name::SeriesKey;
+use proto::sample::{Kind, Pass, SeriesDef};
+use runtime::clock::{Clock, ManualClock};
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+use tsdb::Limits;
+
+const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// An aggregator without a network: what it takes in goes into the database and into the head.
+struct Aggregator {
+    database: Database,
+    clock: ManualClock,
+    live: Live,
+    admissions: HashMap<Uuid, (Admission, HashSet<SchemaId>, u64)>,
+}
+
+impl Aggregator {
+    async fn new() -> Self {
+        let (database, clock) = (Database::new().await, ManualClock::at(START));
+        let live = Live::new(Limits::default(), Arc::new(clock.clone()), Vec::new());
+        Self { database, clock, live, admissions: HashMap::new() }
+    }
+
+    async fn hello(&mut self, number: u128) {
+        let agent_id = Uuid::from_u128(number);
+        let row = self.live.hello(&Hello {
+            agent_id,
+            service: "agenda".into(),
+            instance: format!("agenda-{number}"),
+            clinic_id: None,
+            interval: Duration::from_secs(1),
+            wall: self.clock.wall(),
+            monotonic: Duration::ZERO,
+            boot_id: "boot".into(),
+            agent_version: "0.1.0".into(),
+        });
+        self.database.store.save_agent(&row).await.expect("it is there");
+        self.admissions.insert(agent_id, (Admission::new(agent_id, Duration::ZERO), HashSet::new(), 0));
+    }
+
+    /// Agent `number` reports `values` of the series `names` as `source`.
+    async fn send(&mut self, number: u128, source: &str, names: &[&str], values: &[f64]) {
+        let agent_id = Uuid::from_u128(number);
+        let (admission, known, seq) = self.admissions.get_mut(&agent_id).expect("it said hello");
+        *seq += 1;
+        let def = |name: &&str| SeriesDef { key: SeriesKey::try_new(name, []).expect("legal"), kind: Kind::Gauge };
+        let schema = SchemaBytes::encode(source, &names.iter().map(def).collect::<Vec<_>>());
+        let pass = Pass { at: self.clock.wall(), values: values.to_vec() };
+        let record = encode_record(&[(&schema, &[pass])]).expect("small");
+        let mut raw = RawBatch::from_record(&record, Position { epoch: 1, seq: *seq }).expect("reads back");
+        raw.strip(known);
+        let admitted = admission.admit(raw, self.clock.wall(), self.clock.monotonic()).expect("it is fine");
+        self.database.store.commit(&[admitted.row]).await.expect("it is there");
+        self.live.append(agent_id, &admitted.batch.frames);
+    }
+
+    async fn goodbye(&mut self, number: u128) {
+        let agent_id = Uuid::from_u128(number);
+        self.live.goodbye(agent_id);
+        self.database.store.stop_agent(agent_id, self.clock.wall()).await.expect("it is there");
+    }
+
+    /// The program is killed and started again.
+    async fn restart(&mut self) -> Restored {
+        self.database.reopen().await;
+        let known = self.database.store.load_agents().await.expect("it is there");
+        self.live = Live::new(Limits::default(), Arc::new(self.clock.clone()), known);
+        head(&*self.database.store, &self.live, self.clock.wall()).await.expect("it is there")
+    }
+
+    /// What every agent reports now.
+    fn latest(&self) -> BTreeMap<String, f64> {
+        self.live.read(|head| {
+            let agents = self.live_agents();
+            let all = agents.iter().flat_map(|id| head.latest(*id));
+            all.map(|(series, sample)| (series.key().to_string(), sample.value)).collect()
+        })
+    }
+
+    fn live_agents(&self) -> Vec<Uuid> {
+        self.admissions.keys().copied().collect()
+    }
+
+    /// Every sample of every series that agents reported.
+    fn samples(&self) -> usize {
+        let of_agents = |series: &&tsdb::Series| series.owner() != crate::live::OURSELVES;
+        self.live.read(|head| head.select(None).filter(of_agents).map(tsdb::Series::len).sum())
+    }
+}
+
+#[tokio::test]
+async fn the_head_after_a_restart_equals_the_head_before_it() {
+    let mut ours = Aggregator::new().await;
+    for agent in 1..=3 {
+        ours.hello(agent).await;
+    }
+    for second in 0..5_u32 {
+        for agent in 1..=3 {
+            let value = f64::from(second) + agent as f64 / 10.0;
+            ours.send(agent, "host", &["cpu", "memory"], &[value, 2.0 * value]).await;
+        }
+        // A source whose schema changes, and another that keeps its own.
+        let disks: &[&str] = if second < 3 { &["disk_a", "disk_b"] } else { &["disk_a"] };
+        ours.send(1, "disk", disks, &vec![f64::from(second); disks.len()]).await;
+        ours.clock.advance(Duration::from_secs(1));
+    }
+    let (latest, samples) = (ours.latest(), ours.samples());
+    assert_eq!(latest.len(), 7, "disk_b has ended: {latest:?}");
+    let restored = ours.restart().await;
+    assert_eq!(restored, Restored { batches: 20, samples: 38, unreadable: 0 });
+    assert_eq!(ours.latest(), latest);
+    assert_eq!(ours.samples(), samples);
+}
+
+#[tokio::test]
+async fn a_restart_reads_the_heads_window_and_not_the_whole_log() {
+    let mut ours = Aggregator::new().await;
+    ours.hello(1).await;
+    ours.send(1, "host", &["cpu"], &[1.0]).await;
+    ours.clock.advance(HEAD_WINDOW + Duration::from_millis(1));
+    ours.send(1, "host", &["cpu"], &[2.0]).await;
+    assert_eq!(ours.restart().await, Restored { batches: 1, samples: 1, unreadable: 0 });
+}
+
+#[tokio::test]
+async fn what_an_agent_reported_before_its_goodbye_has_ended_after_a_restart_too() {
+    let mut ours = Aggregator::new().await;
+    ours.hello(1).await;
+    ours.hello(2).await;
+    ours.send(1, "host", &["cpu"], &[99.0]).await;
+    ours.send(2, "host", &["cpu"], &[1.0]).await;
+    ours.clock.advance(Duration::from_secs(1));
+    ours.goodbye(1).await;
+    let latest = ours.latest();
+    assert_eq!(latest.len(), 1);
+    ours.restart().await;
+    assert_eq!(ours.latest(), latest);
+}
+
+#[tokio::test]
+async fn an_agent_that_was_silent_before_a_restart_reports_nothing_after_it() {
+    let mut ours = Aggregator::new().await;
+    ours.hello(1).await;
+    ours.hello(2).await;
+    ours.send(1, "host", &["cpu"], &[99.0]).await;
+    ours.clock.advance(Duration::from_secs(10));
+    ours.send(2, "host", &["cpu"], &[1.0]).await;
+    assert_eq!(ours.live.sweep().len(), 1);
+    let latest = ours.latest();
+    assert_eq!(latest.len(), 1);
+    ours.restart().await;
+    assert_eq!(ours.latest(), latest);
+}
+
+#[tokio::test]
+async fn a_batch_or_schema_that_cannot_be_read_costs_itself() {
+    let mut ours = Aggregator::new().await;
+    ours.hello(1).await;
+    ours.send(1, "host", &["cpu"], &[1.0]).await;
+    let damaged = |seq, payload: &[u8]| BatchRow {
+        agent_id: Uuid::from_u128(1),
+        position: Position { epoch: 1, seq },
+        received_at: ours.clock.wall(),
+        payload: payload.to_vec(),
+        schemas: vec![crate::store::SchemaRow {
+            agent_id: Uuid::from_u128(1),
+            schema_id: SchemaId(seq),
+            definition: b"not what its id says".to_vec(),
+        }],
+    };
+    let rows = [damaged(2, b"not compressed"), damaged(3, b"\x28\xb5\x2f\xfd")];
+    ours.database.store.commit(&rows).await.expect("it is there");
+    ours.admissions.get_mut(&Uuid::from_u128(1)).expect("it said hello").2 = 3;
+    ours.clock.advance(Duration::from_secs(1));
+    ours.send(1, "host", &["cpu"], &[4.0]).await;
+    let latest = ours.latest();
+    assert_eq!(ours.restart().await, Restored { batches: 2, samples: 2, unreadable: 4 });
+    assert_eq!(ours.latest(), latest);
+}
+
+#[tokio::test]
+async fn limits_hold_while_the_head_is_restored() {
+    let mut ours = Aggregator::new().await;
+    ours.hello(1).await;
+    ours.send(1, "host", &["a", "b", "c"], &[1.0, 2.0, 3.0]).await;
+    let known = ours.database.store.load_agents().await.expect("it is there");
+    let limits = Limits { series: 2, ..Limits::default() };
+    let live = Live::new(limits, Arc::new(ours.clock.clone()), known);
+    let restored = head(&*ours.database.store, &live, ours.clock.wall()).await.expect("it is there");
+    assert_eq!(restored, Restored { batches: 1, samples: 2, unreadable: 0 });
+}
+
+#[tokio::test]
+async fn a_restart_after_a_commit_whose_answer_was_lost_has_each_sample_once() {
+    let mut ours = Aggregator::new().await;
+    ours.hello(1).await;
+    ours.send(1, "host", &["cpu"], &[1.0]).await;
+    let mut rows = Vec::new();
+    ours.database.store.replay(START, &mut |row| rows.push(row)).await.expect("it is there");
+    rows[0].position.seq = 2;
+    ours.database.store.turn(Weather::Deaf);
+    assert!(ours.database.store.commit(&rows).await.is_err());
+    ours.database.store.commit(&rows).await.expect("it is there");
+    assert_eq!(ours.restart().await.batches, 2);
+    assert_eq!(ours.samples(), 1);
+}

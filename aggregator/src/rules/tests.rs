@@ -1,0 +1,7 @@
+//! The engine over a real head and a real database that can be told to fail, with a clock that is moved by hand.
+
+mod desk;
+mod firing;
+mod restart;
+mod storing;
+mod timing;

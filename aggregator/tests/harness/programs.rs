@@ -1,0 +1,157 @@
+//! The real programs for tests: started on free ports in a directory of the test's own, killed by their own id.
+
+// Each test program uses its part of it.
+#![allow(dead_code, reason = "shared by several test programs")]
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+/// Longest that anything here may take; reached only when something is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a level is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A running program; killed when it is dropped.
+pub struct Program {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+    /// How much of the log was there when it started.
+    log_from: usize,
+}
+
+impl Program {
+    /// `monitoring-aggregator serve` with `arguments`.
+    pub fn aggregator(log: &Path, arguments: &[&str]) -> Self {
+        Self::spawn("aggregator", Path::new(env!("CARGO_BIN_EXE_monitoring-aggregator")), "serve", log, arguments)
+    }
+
+    /// `monitoring-agent run` with `arguments`.
+    pub fn agent(log: &Path, arguments: &[&str]) -> Self {
+        Self::spawn("agent", &agent_binary(), "run", log, arguments)
+    }
+
+    fn spawn(name: &'static str, binary: &Path, command: &str, log: &Path, arguments: &[&str]) -> Self {
+        let file = File::options().create(true).append(true).open(log).expect("our directory");
+        let log_from = usize::try_from(file.metadata().expect("open").len()).expect("small");
+        let child = Command::new(binary)
+            .arg(command)
+            .args(arguments)
+            .env_clear()
+            .env("MONITORING_LOG_FORMAT", "json")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", binary.display()));
+        Self { name, child, log: log.into(), log_from }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        let text = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&text[self.log_from.min(text.len())..]).into_owned()
+    }
+
+    /// The value of `field` in the first log line with `message`; waits for it.
+    pub fn logged(&mut self, message: &str, field: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let log = self.log();
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let found =
+                lines.filter(|line| line["message"] == message).find_map(|line| line[field].as_str().map(String::from));
+            if let Some(text) = found {
+                return text;
+            }
+            let ended = self.child.try_wait().expect("our child");
+            assert!(
+                ended.is_none() && began.elapsed() < PATIENCE,
+                "{}: {message:?} not logged ({ended:?}):\n{log}",
+                self.name
+            );
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().expect("our child");
+        self.child.wait().expect("our child");
+    }
+
+    /// SIGINT, as Ctrl-C sends it, and how it ended.
+    pub fn interrupt(mut self) -> ExitStatus {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::INT).expect("our child");
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our child") {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "{} does not end:\n{}", self.name, self.log());
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Ended or not: our own child, by its id.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `reached`; fails with `what` when it never is.
+pub fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !reached() {
+        assert!(began.elapsed() < PATIENCE, "not reached: {what}");
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// An address that was free a moment ago, for a program that must come back to it after a restart.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound")
+}
+
+/// The body of a page, where it answers.
+pub fn get(url: &str) -> Option<String> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("a client");
+        client.get(url).send().await.ok()?.text().await.ok()
+    })
+}
+
+/// The JSON of a page, where it answers.
+pub fn get_json(url: &str) -> Option<Value> {
+    serde_json::from_str(&get(url)?).ok()
+}
+
+/// The agent's program beside the aggregator's; built here where `make test` has not done it.
+fn agent_binary() -> PathBuf {
+    let aggregator = Path::new(env!("CARGO_BIN_EXE_monitoring-aggregator"));
+    let agent = aggregator.with_file_name("monitoring-agent");
+    if !agent.exists() {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo).args(["build", "--quiet", "-p", "monitoring-agent", "--bins"]).status();
+        assert!(built.is_ok_and(|status| status.success()), "monitoring-agent does not build");
+    }
+    agent
+}

@@ -1,0 +1,88 @@
+//! The contract of [`Store`]: each law is written once and holds on both databases.
+//!
+//! `batches`, `agents` and `rules` are the contract; `open_sqlite` and `open_postgres` are what each database adds: files
+//! and locks here, servers that stop and clinics there.
+
+#[path = "store/agents.rs"]
+mod agents;
+#[path = "store/batches.rs"]
+mod batches;
+#[path = "store/fixture.rs"]
+mod fixture;
+#[path = "harness/postgres.rs"]
+mod harness;
+#[path = "store/open_postgres.rs"]
+mod open_postgres;
+#[path = "store/open_sqlite.rs"]
+mod open_sqlite;
+#[path = "store/rules.rs"]
+mod rules;
+
+/// Makes each law a test on each database.
+macro_rules! contract {
+    ($($laws:ident { $($law:ident,)* })*) => {
+        mod sqlite {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $law() {
+                    if let Some(database) = crate::fixture::Database::sqlite().await {
+                        crate::$laws::$law(database).await;
+                    }
+                }
+            )*)*
+        }
+
+        mod postgres {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $law() {
+                    if let Some(database) = crate::fixture::Database::postgres().await {
+                        crate::$laws::$law(database).await;
+                    }
+                }
+            )*)*
+        }
+    };
+}
+
+contract! {
+    agents {
+        an_agent_comes_back_as_it_was_saved,
+        a_hello_updates_the_agent_and_takes_back_its_goodbye,
+        a_goodbye_of_an_unknown_agent_is_nothing,
+        an_agents_position_is_that_of_its_newest_epoch_whatever_the_clock_says,
+        epochs_that_begin_in_one_group_are_ordered_as_in_the_group,
+        an_interval_that_sql_cannot_hold_is_refused,
+    }
+    batches {
+        a_replay_changes_nothing,
+        the_same_batch_twice_in_a_group_is_stored_once,
+        sequence_numbers_that_never_came_are_counted,
+        an_old_epochs_replay_is_known_after_a_new_epoch_began_and_after_a_prune,
+        a_group_with_a_number_that_sql_cannot_hold_is_refused_whole,
+        a_group_that_fails_midway_stores_nothing,
+        a_batch_that_is_stored_without_a_position_is_a_replay,
+        an_empty_group_is_nothing,
+        batches_of_an_agent_that_never_said_hello_are_stored,
+        batches_come_back_whole_and_in_the_order_of_storing,
+        a_long_replay_and_a_long_prune_go_in_steps,
+        schemas_are_stored_with_their_batch_and_refreshed_by_later_ones,
+        random_groups_are_judged_like_a_naive_twin_judges_them,
+        commits_at_the_same_time_store_each_batch_once,
+        a_commit_that_is_dropped_leaves_nothing_open,
+    }
+    rules {
+        an_evaluation_comes_back_as_it_was_saved,
+        an_evaluation_replaces_the_instances_of_its_rule_only,
+        an_evaluation_that_fails_midway_stores_nothing,
+        a_forgotten_rule_is_gone_and_its_alerts_stay,
+        an_alert_is_updated_by_its_id,
+        a_clinic_never_sees_anothers_alerts,
+        alerts_are_filtered_by_status_and_limited_newest_first,
+        a_name_beyond_its_column_is_cut_rather_than_refused,
+        ten_thousand_instances_are_one_evaluation,
+        due_notifications_come_oldest_first_and_then_as_they_were_made,
+        a_deferred_notification_waits_and_a_finished_one_is_history,
+        an_evaluation_sent_again_makes_no_second_notification,
+    }
+}

@@ -1,0 +1,50 @@
+-- What agents sent. Times are milliseconds since 1970 in UTC, ids are 16 bytes; migrations/postgres says the same with
+-- PostgreSQL's types.
+
+-- One row per agent: what it said of itself in its last Hello.
+CREATE TABLE agents (
+    agent_id      BLOB    NOT NULL PRIMARY KEY,
+    service       TEXT    NOT NULL,
+    instance      TEXT    NOT NULL,
+    clinic_id     BLOB,
+    interval_ms   INTEGER NOT NULL,
+    agent_version TEXT    NOT NULL,
+    first_seen    INTEGER NOT NULL,
+    last_seen     INTEGER NOT NULL,  -- last Hello; batches are noted in agent_epochs
+    stopped_at    INTEGER            -- goodbye; null while it is up or silent
+) STRICT;
+
+-- How far the stream of each (agent, epoch) is stored. Rows are never deleted: they are what makes a replay known after
+-- its batch was pruned and after a newer epoch began. last_seq = 0 is an epoch that was opened and holds nothing yet.
+CREATE TABLE agent_epochs (
+    generation       INTEGER PRIMARY KEY,  -- orders epochs; clocks do not
+    agent_id         BLOB    NOT NULL,
+    epoch            BLOB    NOT NULL,
+    last_seq         INTEGER NOT NULL CHECK (last_seq >= 0),
+    first_seen       INTEGER NOT NULL,
+    last_received_at INTEGER NOT NULL,
+    UNIQUE (agent_id, epoch)
+) STRICT;
+
+-- The lists of series that batches refer to, as their agents encoded them.
+CREATE TABLE schemas (
+    agent_id     BLOB    NOT NULL,
+    schema_id    INTEGER NOT NULL,  -- the bits of an unsigned xxh3-64
+    definition   BLOB    NOT NULL,
+    refreshed_at INTEGER NOT NULL,  -- newest batch that carried the definition
+    PRIMARY KEY (agent_id, schema_id)
+) STRICT;
+
+-- The log: batches in the order in which they were stored.
+CREATE TABLE batches (
+    id          INTEGER PRIMARY KEY,
+    agent_id    BLOB    NOT NULL,
+    epoch       BLOB    NOT NULL,
+    seq         INTEGER NOT NULL CHECK (seq > 0),
+    received_at INTEGER NOT NULL,
+    payload     BLOB    NOT NULL,
+    UNIQUE (agent_id, epoch, seq)
+) STRICT;
+
+-- For pruning and for replay.
+CREATE INDEX batches_received_at ON batches (received_at);
