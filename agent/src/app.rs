@@ -24,6 +24,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// How long the running passes may take to end.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(1);
@@ -68,8 +69,8 @@ pub struct App {
 type Scheduled = (Box<dyn Collector>, Schedule);
 
 impl App {
-    /// Starts every stage.
-    pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    /// Starts every stage, to run until `asked`.
+    pub async fn start(config: &Config, clock: Arc<dyn Clock>, asked: CancellationToken) -> Result<Self, StartError> {
         let telemetry = Telemetry::default();
         let meters = Meters::new(&telemetry);
         let listener = TcpListener::bind(config.listen_http)
@@ -79,7 +80,7 @@ impl App {
         let (spool, report) = open_spool(config)?;
         let (keeper, door) = Keeper::new(spool, config.spool.max_bytes, clock.clone(), meters.spool.clone());
 
-        let mut drain = Drain::default();
+        let mut drain = Drain::new(asked);
         let collect = drain.phase("collect", COLLECT_DEADLINE);
         let uplink = drain.phase("uplink", UPLINK_DEADLINE);
         let keep = drain.phase("keep", KEEP_DEADLINE);
@@ -113,7 +114,7 @@ impl App {
         self.http
     }
 
-    /// Runs until a signal or a fault, then ends in order.
+    /// Runs until it is asked to end, or a fault, then ends in order.
     pub async fn run(self) -> Result<(), Fault> {
         self.drain.serve().await
     }

@@ -9,6 +9,7 @@ use crate::config::{Config, Overrides};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use runtime::clock::SystemClock;
+use runtime::drain::asked_by_signal;
 use runtime::{config, log};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,7 +75,8 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
     // One thread for all I/O: the agent moves a few messages a second, and a second thread would only cost memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
-        let app = App::start(config, Arc::new(SystemClock)).await?;
+        let asked = asked_by_signal()?;
+        let app = App::start(config, Arc::new(SystemClock), asked).await?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             service = config.service,

@@ -114,8 +114,8 @@ struct Shared {
 }
 
 impl App {
-    /// Starts every part. A database that is away is waited for, until `cancel`.
-    pub async fn start(config: &Config, clock: Arc<dyn Clock>, cancel: CancellationToken) -> Result<Self, StartError> {
+    /// Starts every part, to run until `asked`. A database that is away is waited for.
+    pub async fn start(config: &Config, clock: Arc<dyn Clock>, asked: CancellationToken) -> Result<Self, StartError> {
         let set = load_rules(config)?;
         let channels = match &config.webhook {
             Some(url) => vec![Webhook::new("webhook", url.clone())?],
@@ -124,7 +124,7 @@ impl App {
         let agents = listen(config.listen_grpc, "listen-grpc").await?;
         let pages = listen(config.listen_http, "listen-http").await?;
         let (grpc, http) = (local(&agents, config.listen_grpc), local(&pages, config.listen_http));
-        let store = open_store(config.database.expose(), &cancel).await?;
+        let store = open_store(config.database.expose(), &asked).await?;
         let database = store.ping().await?;
 
         let telemetry = Telemetry::default();
@@ -143,7 +143,7 @@ impl App {
             board: Arc::default(),
             bell: Arc::default(),
         };
-        let mut drain = Drain::default();
+        let mut drain = Drain::new(asked);
         shared.spawn_ingest(&mut drain, agents);
         shared.spawn_rules(&mut drain, config, set, &channels, http).await?;
         shared.spawn_notify(&mut drain, channels);
@@ -163,7 +163,7 @@ impl App {
         self.http
     }
 
-    /// Runs until a signal or a fault, then ends in order.
+    /// Runs until it is asked to end, or a fault, then ends in order.
     pub async fn run(self) -> Result<(), Fault> {
         let ended = self.drain.serve().await;
         self.store.close().await;
@@ -320,7 +320,7 @@ fn local(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
 }
 
 /// Opens the database; waits for one that is away.
-async fn open_store(url: &str, cancel: &CancellationToken) -> Result<Arc<dyn Store>, StartError> {
+async fn open_store(url: &str, asked: &CancellationToken) -> Result<Arc<dyn Store>, StartError> {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
     loop {
         match store::open(url).await {
@@ -334,7 +334,7 @@ async fn open_store(url: &str, cancel: &CancellationToken) -> Result<Arc<dyn Sto
                 );
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
-                    () = cancel.cancelled() => return Err(StartError::Cancelled),
+                    () = asked.cancelled() => return Err(StartError::Cancelled),
                 }
             }
             Err(error) => return Err(error.into()),

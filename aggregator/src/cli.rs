@@ -6,11 +6,10 @@ use crate::config::{Config, Overrides};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use runtime::clock::SystemClock;
+use runtime::drain::asked_by_signal;
 use runtime::{config, log};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 /// Stores what agents send, answers queries, evaluates alerts and notifies.
 #[derive(Parser)]
@@ -56,24 +55,9 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("TLS is set up already"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
-        let cancel = cancelled_by_signal()?;
-        let app = App::start(config, Arc::new(SystemClock), cancel).await?;
+        let asked = asked_by_signal()?;
+        let app = App::start(config, Arc::new(SystemClock), asked).await?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), grpc = %app.grpc(), http = %app.http(), "aggregator serves");
         app.run().await.map_err(anyhow::Error::from)
     })
-}
-
-/// Cancelled by the first SIGINT or SIGTERM, for the time before the drain listens itself.
-fn cancelled_by_signal() -> anyhow::Result<CancellationToken> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let cancelled = CancellationToken::new();
-    let cancel = cancelled.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        cancel.cancel();
-    });
-    Ok(cancelled)
 }

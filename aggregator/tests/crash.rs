@@ -7,6 +7,8 @@
 //! A number that was acked is gone from the agent, so one that the aggregator lost would be a hole that nothing fills.
 //! `MONITORING_CRASH_ROUNDS` makes a run longer; `MONITORING_CRASH_SEED` repeats one.
 
+#![expect(clippy::print_stdout, reason = "says what a run saw, for whoever repeats it")]
+
 #[path = "harness/postgres.rs"]
 mod postgres;
 #[path = "harness/programs.rs"]
@@ -103,7 +105,7 @@ fn run(victim: Victim, dir: TempDir, database: String) {
             }
         }
     }
-    let last = pair.deliver(&mut agent);
+    let last = Pair::deliver(&mut agent);
     assert!(agent.interrupt().success(), "seed {seed}: the agent ends cleanly");
     assert!(aggregator.interrupt().success(), "seed {seed}: the aggregator ends cleanly");
     let (rows, schemas) = block_on(stored(&pair.database));
@@ -137,7 +139,7 @@ impl Pair {
     }
 
     /// Waits until the agent has delivered everything that it had at some moment; the last number it has used.
-    fn deliver(&self, agent: &mut Program) -> u64 {
+    fn deliver(agent: &mut Program) -> u64 {
         let status = format!("http://{}/status", agent.logged("agent runs", "http"));
         let mut last = 0;
         wait_for("everything is delivered", || {

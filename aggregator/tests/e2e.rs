@@ -157,6 +157,16 @@ fn ctrl_c_ends_both_programs_cleanly() {
 }
 
 #[test]
+fn an_aggregator_that_is_told_to_end_while_it_starts_does_so() {
+    let dir = TempDir::new().expect("a directory");
+    let database = format!("sqlite://{}", dir.path().join("monitoring.db").display());
+    let flags = ["--database", &database, "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"];
+    let program = Program::aggregator(&dir.path().join("aggregator.log"), &flags);
+    wait_for("the database is open, the parts are not yet started", || program.log().contains("head restored"));
+    assert!(program.interrupt().success());
+}
+
+#[test]
 fn an_alert_reaches_the_webhook_once_also_when_the_aggregator_is_killed_after_it() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let server = runtime.block_on(async {

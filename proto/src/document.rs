@@ -114,8 +114,8 @@ impl Document {
 }
 
 impl Problems {
-    fn push(&self, place: Option<(usize, usize)>, message: impl Into<String>) {
-        self.0.borrow_mut().push(Problem { place, message: message.into() });
+    fn push(&self, place: impl Into<Option<(usize, usize)>>, message: impl Into<String>) {
+        self.0.borrow_mut().push(Problem { place: place.into(), message: message.into() });
     }
 }
 
@@ -223,6 +223,7 @@ impl<'a> Table<'a> {
     }
 
     /// A mapping inside this one; where the field is absent, an empty one, so that flags still win.
+    #[must_use]
     pub fn section(&self, field: &'static str) -> Self {
         match self.get(field) {
             Some(node) => Self::open(self.path_of(field), node, self.problems),
@@ -254,8 +255,8 @@ impl Drop for Table<'_> {
 
 // === helpers ===
 
-fn place(node: &Node) -> Option<(usize, usize)> {
-    Some((node.place.line, node.place.column))
+fn place(node: &Node) -> (usize, usize) {
+    (node.place.line, node.place.column)
 }
 
 /// A key's text; a list or mapping as a key is no field of ours.

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Default)]
 pub struct Drain {
     phases: Vec<Phase>,
+    asked: CancellationToken,
     fault: CancellationToken,
 }
 
@@ -32,7 +34,7 @@ pub struct Phase {
 /// Why the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// SIGINT or SIGTERM.
+    /// Somebody asked: SIGINT or SIGTERM.
     Asked,
     /// A task ended on its own.
     Fault,
@@ -50,9 +52,33 @@ pub struct Report {
     pub overdue: Vec<(&'static str, usize)>,
 }
 
+/// Cancelled by the first SIGINT or SIGTERM from now on.
+///
+/// The first thing that a program does in its runtime: a signal that comes while the program still starts is then kept
+/// for the drain, where one that comes before would end the process on the spot, or do nothing at all to a container's
+/// first process.
+pub fn asked_by_signal() -> io::Result<CancellationToken> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let asked = CancellationToken::new();
+    let cancel = asked.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(asked)
+}
+
 // === impl Drain ===
 
 impl Drain {
+    /// Without phases yet; it ends when `asked` is cancelled, see [`asked_by_signal`].
+    pub fn new(asked: CancellationToken) -> Self {
+        Self { asked, ..Self::default() }
+    }
+
     /// Adds the next phase to end. `deadline` is how long its tasks may take after they were told to.
     pub fn phase(&mut self, name: &'static str, deadline: Duration) -> Phase {
         let phase = Phase {
@@ -66,17 +92,10 @@ impl Drain {
         phase
     }
 
-    /// Waits for SIGINT, SIGTERM or a fault.
+    /// Waits until somebody asks or a task ends on its own.
     pub async fn until_asked(&self) -> Reason {
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            tracing::error!("cannot listen for SIGINT and SIGTERM; the program ends only by a fault");
-            self.fault.cancelled().await;
-            return Reason::Fault;
-        };
         tokio::select! {
-            _ = interrupt.recv() => Reason::Asked,
-            _ = terminate.recv() => Reason::Asked,
+            () = self.asked.cancelled() => Reason::Asked,
             () = self.fault.cancelled() => Reason::Fault,
         }
     }
@@ -134,7 +153,7 @@ impl Phase {
     }
 
     /// Starts a thread of this phase, for work that blocks. The same holds for it.
-    pub fn spawn_thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    pub fn spawn_thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let (done, ended) = tokio::sync::oneshot::channel::<()>();
         std::thread::Builder::new().name(name.into()).spawn(move || {
             // Dropped at the end of the thread, also when it panics.
@@ -203,6 +222,13 @@ mod tests {
         let mut drain = Drain::default();
         drain.phase("work", Duration::from_secs(1)).spawn("bad", async { panic!("on purpose") });
         assert_eq!(drain.serve().await, Err(Fault));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asked_before_the_program_had_started_is_heard() {
+        let asked = CancellationToken::new();
+        asked.cancel();
+        assert_eq!(Drain::new(asked).serve().await, Ok(()));
     }
 
     #[tokio::test]
