@@ -131,7 +131,8 @@ pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: CancellationT
 
 /// Every page behind every limit.
 fn router(pages: Arc<Pages>) -> Router {
-    let service = Arc::new(Service { pages, probe: status::Probe::default(), guard: Guard::default() });
+    let guard = Guard::new(&pages.telemetry);
+    let service = Arc::new(Service { pages, probe: status::Probe::default(), guard });
     let guarded = Router::new()
         .route("/", get(async || INDEX))
         .route("/metrics", get(metrics::all))

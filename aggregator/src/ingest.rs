@@ -211,6 +211,10 @@ impl IngestService {
     }
 
     async fn note_hello(&self, hello: &Hello) -> Result<(), Refusal> {
+        if !self.live.has_room_for(hello.agent_id) {
+            self.meters.refused.with_label_values(&["too_many_agents"]).inc();
+            return Err(unavailable("this aggregator knows as many agents as it may"));
+        }
         let row = self.live.hello(hello);
         if let Err(error) = self.store.save_agent(&row).await {
             tracing::warn!(error = chain(&error), agent = %hello.agent_id, "agent not noted; it shall come back");

@@ -33,6 +33,8 @@ pub const SILENT_MIN: Duration = Duration::from_secs(1);
 pub const RECONNECT_MAX: Duration = backoff::CAP.saturating_add(Duration::from_secs(10));
 /// A silent agent stays in the service discovery for this long, so that `up == 0` can fire.
 pub const LOST_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Agents known at a time, those of the last day that are gone included: two rollouts of every stream there may be.
+pub const AGENTS_MAX: usize = 20_000;
 /// How much the head holds of each series.
 pub const HEAD_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// The agent id under which the aggregator reports what it knows of the agents.
@@ -151,6 +153,12 @@ impl Live {
         Self { inner: Mutex::new(inner), clock, changed: Notify::new() }
     }
 
+    /// Whether an agent may be noted: it is known, or there is room for one more.
+    pub fn has_room_for(&self, agent_id: Uuid) -> bool {
+        let inner = self.lock();
+        inner.agents.contains_key(&agent_id) || inner.agents.len() < AGENTS_MAX
+    }
+
     /// Notes a hello and returns the row to store.
     pub fn hello(&self, hello: &Hello) -> AgentRow {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
@@ -205,15 +213,12 @@ impl Live {
             let mut guard = self.lock();
             let inner = &mut *guard;
             for agent in inner.agents.values() {
-                match agent.state {
-                    State::Up => {}
-                    State::Silent => {
-                        inner.head.end_agent(agent.row.agent_id, agent.row.last_seen + agent.silent_after())
-                    }
-                    State::Stopped => {
-                        inner.head.end_agent(agent.row.agent_id, agent.row.stopped_at.unwrap_or(agent.row.last_seen));
-                    }
-                }
+                let ended_at = match agent.state {
+                    State::Up => continue,
+                    State::Silent => agent.row.last_seen + agent.silent_after(),
+                    State::Stopped => agent.row.stopped_at.unwrap_or(agent.row.last_seen),
+                };
+                inner.head.end_agent(agent.row.agent_id, ended_at);
             }
         }
         self.report();
@@ -267,13 +272,16 @@ impl Live {
         self.report();
     }
 
-    /// Finds agents that went silent, ends their series, and reports which agents are up. Returns those newly silent.
+    /// Forgets agents that are gone for a day, finds those that went silent, ends their series, and reports which
+    /// agents are up. Returns those newly silent.
     pub fn sweep(&self) -> Vec<Agent> {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut lost = Vec::new();
         {
             let mut guard = self.lock();
             let inner = &mut *guard;
+            // A pod has a new agent each time it is rolled out; the database remembers them all.
+            inner.agents.retain(|_, agent| agent.state == State::Up || wall.since(agent.row.last_seen) < LOST_KEPT);
             for agent in inner.agents.values_mut().filter(|agent| agent.state == State::Up) {
                 let patience = match inner.awaited.get(&agent.row.agent_id) {
                     Some(Awaited::Return) => agent.silent_after().max(RECONNECT_MAX),

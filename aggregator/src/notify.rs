@@ -67,7 +67,7 @@ pub struct Notifier {
     pub meters: NotifyMeters,
     /// Rung when the outbox got something.
     pub bell: Arc<Notify>,
-    /// Called after each round: the notifier makes progress.
+    /// Called after each message and each round: the notifier makes progress.
     pub progress: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -106,6 +106,7 @@ impl Notifier {
             let due = self.store.due_notifications(horizon, BATCH).await?;
             for row in &due {
                 self.handle(row, put_off).await?;
+                (self.progress)();
             }
             let (depth, next) = self.store.outbox_depth().await?;
             self.meters.queue.set(depth as f64);

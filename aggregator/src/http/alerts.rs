@@ -41,18 +41,16 @@ pub(super) async fn list(State(service): State<Shared>, given: Given) -> Result<
     let (scope, limit) = (params.scope()?, params.limit(LIMIT, LIMIT_MAX)?);
     let wanted = params.choice("status", STATUSES)?;
     let most = limit as usize;
-    let mut rows = match wanted {
-        Some(Wanted::Pending) => Vec::new(),
-        _ => {
-            let status = wanted.and_then(Wanted::stored);
-            let rows = service.pages.store.load_alerts(scope, status, limit.saturating_add(1)).await;
-            rows.map_err(|error| Problem::store(&error))?
-        }
-    };
-    let mut waiting = match wanted {
-        Some(Wanted::Stored(_)) => Vec::new(),
-        _ => pending(&service.pages.board.get(), scope, most.saturating_add(1)),
-    };
+    let mut rows = Vec::new();
+    if !matches!(wanted, Some(Wanted::Pending)) {
+        let status = wanted.and_then(Wanted::stored);
+        let read = service.pages.store.load_alerts(scope, status, limit.saturating_add(1)).await;
+        rows = read.map_err(|error| Problem::store(&error))?;
+    }
+    let mut waiting = Vec::new();
+    if !matches!(wanted, Some(Wanted::Stored(_))) {
+        waiting = pending(&service.pages.board.get(), scope, most.saturating_add(1));
+    }
     let truncated = rows.len() > most || waiting.len() > most;
     rows.truncate(most);
     waiting.truncate(most);

@@ -10,9 +10,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use prometheus::IntCounterVec;
+use proto::catalog::HTTP_REFUSED_TOTAL;
+use proto::telemetry::Telemetry;
 use serde_json::{Value, json};
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -39,34 +41,33 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
 #[derive(Debug)]
 pub(super) struct Guard {
     places: Semaphore,
-    url_too_long: AtomicU64,
-    busy: AtomicU64,
-    too_slow: AtomicU64,
+    refused: IntCounterVec,
 }
+
+/// Why a request was refused, as a label.
+const URL_TOO_LONG: &str = "url_too_long";
+/// See [`URL_TOO_LONG`].
+const BUSY: &str = "busy";
+/// See [`URL_TOO_LONG`].
+const TOO_SLOW: &str = "too_slow";
 
 // === impl Guard ===
 
-impl Default for Guard {
-    fn default() -> Self {
-        Self {
-            places: Semaphore::new(REQUESTS_MAX),
-            url_too_long: AtomicU64::new(0),
-            busy: AtomicU64::new(0),
-            too_slow: AtomicU64::new(0),
-        }
-    }
-}
-
 impl Guard {
+    /// Counts refusals in `telemetry`.
+    pub(super) fn new(telemetry: &Telemetry) -> Self {
+        Self { places: Semaphore::new(REQUESTS_MAX), refused: telemetry.counters(&HTTP_REFUSED_TOTAL) }
+    }
+
     /// For `/status`.
     pub(super) fn to_json(&self) -> Value {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let count = |reason: &str| self.refused.with_label_values(&[reason]).get();
         json!({
             "in_flight": REQUESTS_MAX.saturating_sub(self.places.available_permits()),
             "refused": {
-                "url_too_long": count(&self.url_too_long),
-                "busy": count(&self.busy),
-                "too_slow": count(&self.too_slow),
+                URL_TOO_LONG: count(URL_TOO_LONG),
+                BUSY: count(BUSY),
+                TOO_SLOW: count(TOO_SLOW),
             },
         })
     }
@@ -74,15 +75,15 @@ impl Guard {
     async fn admit(&self, request: Request, next: Next) -> Result<Response, Problem> {
         let bytes = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
         if bytes > URL_MAX_BYTES {
-            self.url_too_long.fetch_add(1, Ordering::Relaxed);
+            self.refused.with_label_values(&[URL_TOO_LONG]).inc();
             return Err(Problem::UrlTooLong { bytes });
         }
         let Ok(_place) = self.places.try_acquire() else {
-            self.busy.fetch_add(1, Ordering::Relaxed);
+            self.refused.with_label_values(&[BUSY]).inc();
             return Err(Problem::Busy);
         };
         timeout(REQUEST_MAX, next.run(request)).await.map_err(|_| {
-            self.too_slow.fetch_add(1, Ordering::Relaxed);
+            self.refused.with_label_values(&[TOO_SLOW]).inc();
             Problem::TooSlow
         })
     }

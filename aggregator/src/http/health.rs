@@ -50,8 +50,8 @@ impl Part {
         Duration::from_secs(match self {
             // Thousands of rules over a full head, and a commit for each on a slow disk.
             Self::Rules => 120,
-            // A full outbox, each message at a channel that answers at its timeout.
-            Self::Notify => 900,
+            // One message at a channel that answers at its timeout, and a database that does.
+            Self::Notify => 180,
             // The pruning of a day's log after a long outage.
             Self::Upkeep => 300,
         })

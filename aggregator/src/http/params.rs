@@ -59,13 +59,11 @@ impl Params {
     /// One word of several.
     pub(super) fn choice<T: Copy>(&self, name: &'static str, words: &[(&str, T)]) -> Result<Option<T>, Problem> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        match words.iter().find(|(word, _)| *word == text) {
-            Some((_, choice)) => Ok(Some(*choice)),
-            None => {
-                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                Err(refused(name, text, &format!("one of {}", words.join(", "))))
-            }
+        if let Some((_, choice)) = words.iter().find(|(word, _)| *word == text) {
+            return Ok(Some(*choice));
         }
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        Err(refused(name, text, &format!("one of {}", words.join(", "))))
     }
 }
 

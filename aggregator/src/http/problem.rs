@@ -58,16 +58,12 @@ pub(super) enum Problem {
 impl Problem {
     /// The database did not do what it was asked; the log says why, the answer only says so.
     pub(super) fn store(error: &StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(_) => {
-                tracing::warn!(error = chain(error), "request not answered; the database is away");
-                Self::StoreAway
-            }
-            _ => {
-                tracing::error!(error = chain(error), "request not answered");
-                Self::Defect
-            }
+        if matches!(error, StoreError::Unavailable(_)) {
+            tracing::warn!(error = chain(error), "request not answered; the database is away");
+            return Self::StoreAway;
         }
+        tracing::error!(error = chain(error), "request not answered");
+        Self::Defect
     }
 
     fn status(&self) -> StatusCode {

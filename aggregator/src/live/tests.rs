@@ -252,9 +252,10 @@ fn of_two_agents_of_one_name_the_one_that_is_up_speaks() {
 fn an_agent_that_is_lost_for_a_day_is_no_longer_spoken_of() {
     let room = Room::new();
     room.hello(1);
-    room.clock.advance(LOST_KEPT - SECOND);
+    room.clock.advance(23 * 3600 * SECOND);
     assert_eq!(room.up(), [shown("agenda-1", 0.0)]);
-    room.clock.advance(SECOND);
+    room.clock.advance(3600 * SECOND);
+    assert_eq!(LOST_KEPT, 24 * 3600 * SECOND);
     assert_eq!(room.up(), [("agenda-1".into(), None)]);
 }
 
@@ -348,4 +349,28 @@ fn a_schema_has_a_metric_when_one_of_its_series_has_the_name() {
     let schema = &frame(NOW, 1.0).schema;
     assert!(has_metric(schema, &MetricName::try_new("cpu").expect("legal")));
     assert!(!has_metric(schema, &MetricName::try_new("cpu_seconds").expect("legal")));
+}
+
+#[test]
+fn an_agent_that_is_gone_for_a_day_is_forgotten_and_one_that_is_up_is_not() {
+    let room = Room::new();
+    room.hello(1);
+    room.hello(2);
+    room.live.goodbye(id(1));
+    room.clock.advance(LOST_KEPT);
+    room.send(2, 1.0);
+    room.live.sweep();
+    assert!(room.live.agent(id(1)).is_none());
+    assert_eq!(room.state(2), State::Up);
+}
+
+#[test]
+fn there_is_room_for_so_many_agents_and_always_for_a_known_one() {
+    let room = Room::new();
+    for number in 0..AGENTS_MAX as u128 {
+        assert!(room.live.has_room_for(id(number)));
+        room.hello(number);
+    }
+    assert!(!room.live.has_room_for(id(u128::MAX)));
+    assert!(room.live.has_room_for(id(0)));
 }

@@ -107,7 +107,8 @@ groups:
   rules: [{alert: B, expr: b}]
 ";
         let set = read(text).expect("good rules");
-        let told: Vec<_> = set.rules.iter().map(|r| (r.group.as_str(), r.interval.as_secs(), r.offset.as_secs())).collect();
+        let told: Vec<_> =
+            set.rules.iter().map(|r| (r.group.as_str(), r.interval.as_secs(), r.offset.as_secs())).collect();
         assert_eq!(told, [("slow", 60, 10), ("plain", 15, 0)]);
         assert!(set.rules[0].query.reads("a") && !set.rules[0].query.reads("b"));
         assert_eq!(set.rules[0].file, "rules.yml");

@@ -70,7 +70,8 @@ pub struct Head {
     series: HashMap<SeriesId, Series>,
     by_key: HashMap<SeriesKey, SeriesId>,
     by_name: BTreeMap<MetricName, Vec<SeriesId>>,
-    sources: HashMap<(Uuid, String), Source>,
+    /// By agent, then by the source's name: a page asks for one agent at a time.
+    sources: HashMap<Uuid, BTreeMap<String, Source>>,
     owned: HashMap<Uuid, usize>,
     next_id: SeriesId,
     samples: usize,
@@ -104,13 +105,14 @@ impl Head {
     /// Adds the samples of a frame.
     pub fn append(&mut self, origin: &Origin, frame: &Frame) -> Appended {
         let mut appended = Appended::default();
-        let source = (origin.agent_id, frame.schema.source.clone());
-        let current = self.sources.get(&source).is_some_and(|known| known.schema_id == frame.schema_id);
-        if !current && !self.replace_schema(origin, source.clone(), frame) {
+        let current = self.source(origin.agent_id, frame).is_some_and(|known| known.schema_id == frame.schema_id);
+        if !current && !self.replace_schema(origin, frame) {
             appended.over_limit = frame.passes.iter().map(|pass| pass.values.len()).sum();
             return appended;
         }
-        let Some(ids) = self.sources.get(&source).map(|known| &known.series) else { return appended };
+        let sources = self.sources.get(&origin.agent_id);
+        let known = sources.and_then(|sources| sources.get(&frame.schema.source));
+        let Some(ids) = known.map(|known| &known.series) else { return appended };
         let cap = self.limits.samples_per_series;
         for pass in &frame.passes {
             for (id, &value) in ids.iter().zip(&pass.values) {
@@ -127,17 +129,14 @@ impl Head {
 
     /// Ends everything that an agent reports: it said goodbye, or was silent for too long.
     pub fn end_agent(&mut self, agent_id: Uuid, at: Timestamp) {
-        let gone: Vec<_> = self.sources.keys().filter(|(agent, _)| *agent == agent_id).cloned().collect();
-        for source in gone {
-            let ended = self.sources.remove(&source).map(|source| source.series).unwrap_or_default();
-            self.end_series(ended.into_iter().flatten(), at);
-        }
+        let ended = self.sources.remove(&agent_id).unwrap_or_default();
+        self.end_series(ended.into_values().flat_map(|source| source.series).flatten(), at);
     }
 
     /// What an agent reports now: the series of its current schemas whose newest sample is a value.
     pub fn latest(&self, agent_id: Uuid) -> impl Iterator<Item = (&Series, Sample)> {
-        let sources = self.sources.iter().filter(move |((agent, _), _)| *agent == agent_id);
-        let ids = sources.flat_map(|(_, source)| source.series.iter().copied().flatten());
+        let sources = self.sources.get(&agent_id).into_iter().flat_map(BTreeMap::values);
+        let ids = sources.flat_map(|source| source.series.iter().copied().flatten());
         ids.filter_map(|id| self.series.get(&id)).filter_map(|series| {
             let newest = series.newest().filter(|sample| !is_stale(sample.value))?;
             Some((series, newest))
@@ -157,8 +156,12 @@ impl Head {
 
     /// Drops samples older than `window` before `now`, and series that have none left and that nobody reports now.
     pub fn truncate(&mut self, now: Timestamp, window: Duration) {
-        let current: HashSet<SeriesId> =
-            self.sources.values().flat_map(|source| source.series.iter().copied().flatten()).collect();
+        let current: HashSet<SeriesId> = self
+            .sources
+            .values()
+            .flat_map(BTreeMap::values)
+            .flat_map(|source| source.series.iter().copied().flatten())
+            .collect();
         let mut dead = Vec::new();
         for (id, series) in &mut self.series {
             self.samples -= series.truncate(now - window);
@@ -182,11 +185,15 @@ impl Head {
         self.samples
     }
 
+    fn source(&self, agent_id: Uuid, frame: &Frame) -> Option<&Source> {
+        self.sources.get(&agent_id)?.get(&frame.schema.source)
+    }
+
     /// Makes the frame's schema the current one of its source. False when the agent has too many sources.
-    fn replace_schema(&mut self, origin: &Origin, source: (Uuid, String), frame: &Frame) -> bool {
-        let others = self.sources.keys().filter(|(agent, _)| *agent == origin.agent_id).count();
-        let old = self.sources.remove(&source);
-        if old.is_none() && others >= SOURCES_PER_AGENT_MAX {
+    fn replace_schema(&mut self, origin: &Origin, frame: &Frame) -> bool {
+        let sources = self.sources.entry(origin.agent_id).or_default();
+        let old = sources.remove(&frame.schema.source);
+        if old.is_none() && sources.len() >= SOURCES_PER_AGENT_MAX {
             return false;
         }
         let ids: Vec<_> = frame
@@ -202,7 +209,8 @@ impl Head {
             let kept: HashSet<SeriesId> = ids.iter().copied().flatten().collect();
             self.end_series(old.series.into_iter().flatten().filter(|id| !kept.contains(id)), at);
         }
-        self.sources.insert(source, Source { schema_id: frame.schema_id, series: ids });
+        let source = Source { schema_id: frame.schema_id, series: ids };
+        self.sources.entry(origin.agent_id).or_default().insert(frame.schema.source.clone(), source);
         true
     }
 

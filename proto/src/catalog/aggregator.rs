@@ -32,6 +32,7 @@ pub(super) const AGGREGATOR_ROWS: &[&Metric] = &[
     &NOTIFICATION_QUEUE,
     &NOTIFICATION_LATENCY_SECONDS,
     &STORE_UP,
+    &HTTP_REFUSED_TOTAL,
 ];
 
 /// The aggregator's build.
@@ -229,4 +230,12 @@ pub const STORE_UP: Metric = Metric {
     unit: "1",
     labels: &[],
     help: "Whether the database answered last time.",
+};
+/// Requests refused.
+pub const HTTP_REFUSED_TOTAL: Metric = Metric {
+    name: "monitoring_http_refused_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Requests to the pages that a limit refused, by reason: busy, too_slow, url_too_long.",
 };

@@ -7,7 +7,7 @@ use crate::sample::Kind::{Counter, Gauge};
 pub(super) const SYSTEM_ROWS: &[&Metric] = &[
     &SYSTEM_CPU_USAGE_PERCENT,
     &SYSTEM_CPU_SECONDS_TOTAL,
-    &SYSTEM_CPU_COUNT,
+    &SYSTEM_CPUS,
     &SYSTEM_BOOT_TIME_SECONDS,
     &SYSTEM_UPTIME_SECONDS,
     &SYSTEM_LOAD1,
@@ -123,7 +123,7 @@ pub const SYSTEM_CPU_SECONDS_TOTAL: Metric = counter(
     "CPU time of the host over all CPUs, by mode; guest time is contained in user and nice.",
 );
 /// CPUs of the host that are online.
-pub const SYSTEM_CPU_COUNT: Metric = gauge("system_cpu_count", "1", &[], "CPUs of the host that are online.");
+pub const SYSTEM_CPUS: Metric = gauge("system_cpus", "1", &[], "CPUs of the host that are online.");
 /// When the host booted, in seconds since the Unix epoch; a jump means that the wall clock was set.
 pub const SYSTEM_BOOT_TIME_SECONDS: Metric = gauge(
     "system_boot_time_seconds",

@@ -10,8 +10,8 @@ use crate::collect::file::KeptFile;
 use crate::collect::parse::{Flaw, fields, keyed_all, lines, next_whole, whole};
 use crate::collect::part::{Cell, Cells, Part};
 use proto::catalog::{
-    SYSTEM_BOOT_TIME_SECONDS, SYSTEM_CONTEXT_SWITCHES_TOTAL, SYSTEM_CPU_COUNT, SYSTEM_CPU_SECONDS_TOTAL,
-    SYSTEM_CPU_USAGE_PERCENT, SYSTEM_PROCESSES_BLOCKED, SYSTEM_PROCESSES_CREATED_TOTAL, SYSTEM_PROCESSES_RUNNING,
+    SYSTEM_BOOT_TIME_SECONDS, SYSTEM_CONTEXT_SWITCHES_TOTAL, SYSTEM_CPU_SECONDS_TOTAL, SYSTEM_CPU_USAGE_PERCENT,
+    SYSTEM_CPUS, SYSTEM_PROCESSES_BLOCKED, SYSTEM_PROCESSES_CREATED_TOTAL, SYSTEM_PROCESSES_RUNNING,
 };
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl Cpu {
         let cells = Declared {
             usage: cells.push(&SYSTEM_CPU_USAGE_PERCENT, &[]),
             modes: MODES.map(|mode| cells.push(&SYSTEM_CPU_SECONDS_TOTAL, &[("mode", mode)])),
-            count: cells.push(&SYSTEM_CPU_COUNT, &[]),
+            count: cells.push(&SYSTEM_CPUS, &[]),
             boot_time: cells.push(&SYSTEM_BOOT_TIME_SECONDS, &[]),
             context_switches: cells.push(&SYSTEM_CONTEXT_SWITCHES_TOTAL, &[]),
             processes_created: cells.push(&SYSTEM_PROCESSES_CREATED_TOTAL, &[]),

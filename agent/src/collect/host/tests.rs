@@ -19,7 +19,7 @@ const PRESSURE: &str = "some avg10=0.00 avg60=0.07 avg300=0.89 total=2000000\n\
 
 /// Every file that the source reads, each with a series that it alone gives.
 const FILES: [(&str, &str); 10] = [
-    ("stat", "system_cpu_count{}"),
+    ("stat", "system_cpus{}"),
     ("meminfo", "system_memory_total_bytes{}"),
     ("loadavg", "system_load1{}"),
     ("uptime", "system_uptime_seconds{}"),
@@ -187,7 +187,7 @@ fn the_real_host_agrees_with_proc_and_free() {
     }
     let stat = std::fs::read("/proc/stat").expect("this is Linux");
     assert_eq!(
-        values["system_cpu_count{}"],
+        values["system_cpus{}"],
         stat.split(|b| *b == b'\n').filter(|l| l.starts_with(b"cpu")).count() as f64 - 1.0
     );
     let cpu_seconds: f64 =

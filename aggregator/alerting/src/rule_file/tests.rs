@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use proto::yaml::FILE_MAX_BYTES;
 
 /// Stands for the query engine: refuses `BAD` at its place.
 fn check(expr: &str) -> Result<(), ExprProblem> {

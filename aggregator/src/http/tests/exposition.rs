@@ -326,7 +326,7 @@ async fn discovery_keeps_a_lost_agent_for_a_day_and_forgets_a_stopped_one_at_onc
     };
     house.pages.live.goodbye(first);
     assert_eq!(listed().await, [second.to_string()]);
-    house.clock.advance(crate::live::LOST_KEPT - Duration::from_secs(1));
+    house.clock.advance(crate::live::LOST_KEPT.saturating_sub(Duration::from_secs(1)));
     house.pages.live.sweep();
     assert_eq!(listed().await, [second.to_string()], "up == 0 can still fire");
     house.clock.advance(Duration::from_secs(1));
@@ -362,9 +362,12 @@ async fn what_a_page_costs() {
     let series = everything(&pages, |_| true);
     let collected = began.elapsed();
     let page = write(Format::OpenMetrics { utf8: true }, &series);
-    let written = began.elapsed() - collected;
+    let written = began.elapsed().saturating_sub(collected);
     let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-    println!("{agents} agents x {metrics} series: collected in {collected:?}, {} KiB written in {written:?} ({build})", page.len() / 1024);
+    println!(
+        "{agents} agents x {metrics} series: collected in {collected:?}, {} KiB written in {written:?} ({build})",
+        page.len() / 1024
+    );
     assert_eq!(read(&page).lines().count(), series.len());
     assert!(series.len() >= names.len() * 100);
 }

@@ -145,12 +145,19 @@ pub(in crate::http) async fn pages() -> (Arc<Pages>, ManualClock, TempDir) {
 /// What the handlers share, without a server.
 pub(in crate::http) async fn service() -> (Arc<Service>, TempDir) {
     let (pages, _, directory) = pages().await;
-    let service = Service { pages, probe: status::Probe::default(), guard: super::super::guard::Guard::default() };
+    let guard = super::super::guard::Guard::new(&pages.telemetry);
+    let service = Service { pages, probe: status::Probe::default(), guard };
     (Arc::new(service), directory)
 }
 
 /// What an agent whose clock is right says first.
-pub(in crate::http) fn hello(number: u128, service: &str, instance: &str, clinic_id: Option<Uuid>, wall: Timestamp) -> Hello {
+pub(in crate::http) fn hello(
+    number: u128,
+    service: &str,
+    instance: &str,
+    clinic_id: Option<Uuid>,
+    wall: Timestamp,
+) -> Hello {
     Hello {
         agent_id: Uuid::from_u128(number),
         service: service.into(),

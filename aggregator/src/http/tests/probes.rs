@@ -1,10 +1,11 @@
 //! `/healthz`, `/readyz`, `/status`.
 
-use super::house::{House, pages};
+use super::house::{House, frame, hello, pages};
 use crate::http::{Part, router};
 use crate::rules::board::RuleView;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::Request;
+use runtime::clock::Clock;
 use serde_json::json;
 use std::time::Duration;
 use tower::ServiceExt;
@@ -23,16 +24,26 @@ async fn a_part_that_stands_still_is_named_and_the_process_is_unhealthy_until_it
 
 #[tokio::test]
 async fn nothing_is_ready_nor_shown_as_of_now_before_the_head_is_restored() {
-    let (pages, _clock, _directory) = pages().await;
+    let (pages, clock, _directory) = pages().await;
+    let agent = pages.live.hello(&hello(1, "agenda", "agenda-1", None, clock.wall())).agent_id;
+    pages.live.append(agent, &[frame(clock.wall(), &[("cpu", &[], 1.0)])]);
     let app = router(pages.clone());
-    let status = async |path: &str| {
+    let ask = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).expect("legal");
-        app.clone().oneshot(request).await.expect("infallible").status()
+        let answer = app.clone().oneshot(request).await.expect("infallible");
+        let status = answer.status().as_u16();
+        let bytes = axum::body::to_bytes(answer.into_body(), 64 * 1024).await.expect("a small body");
+        (status, String::from_utf8(bytes.to_vec()).expect("UTF-8"))
     };
-    assert_eq!(status("/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(status("/healthz").await, StatusCode::OK, "a long restore is no reason to restart");
+    let own_page = format!("/agents/{agent}/metrics");
+    assert_eq!(ask("/readyz").await.0, 503);
+    assert_eq!(ask("/healthz").await.0, 200, "a long restore is no reason to restart");
+    assert_eq!(ask("/metrics").await, (200, String::new()));
+    assert_eq!(ask(&own_page).await.0, 503);
     pages.health.set_ready();
-    assert_eq!(status("/readyz").await, StatusCode::OK);
+    assert_eq!(ask("/readyz").await.0, 200);
+    assert!(ask("/metrics").await.1.contains("cpu{"));
+    assert_eq!(ask(&own_page).await.0, 200);
 }
 
 #[tokio::test]

@@ -38,14 +38,11 @@ pub(super) struct Desk {
 
 /// A rule file with one group `g` of these rules, each `name: expression` and further fields.
 pub(super) fn rules(rules: &[(&str, &str, &str)]) -> String {
-    let mut text = "groups:\n- name: g\n  rules:\n".to_string();
-    for (name, expr, more) in rules {
-        text.push_str(&format!("  - alert: {name}\n    expr: '{expr}'\n"));
-        for line in more.lines() {
-            text.push_str(&format!("    {line}\n"));
-        }
-    }
-    text
+    let rule = |(name, expr, more): &(&str, &str, &str)| {
+        let more: Vec<String> = more.lines().map(|line| format!("    {line}\n")).collect();
+        format!("  - alert: {name}\n    expr: '{expr}'\n{}", more.concat())
+    };
+    format!("groups:\n- name: g\n  rules:\n{}", rules.iter().map(rule).collect::<Vec<_>>().concat())
 }
 
 /// The one rule of most tests.

@@ -11,7 +11,10 @@ async fn without_for_an_alert_fires_at_once_and_everything_is_stored_in_one_eval
     assert_eq!(desk.database.store.writes(), 1);
     let alerts = desk.alerts().await;
     let [alert] = alerts.as_slice() else { panic!("one alert, not {alerts:?}") };
-    assert_eq!((alert.alert_name.as_str(), alert.severity.as_str(), alert.status.as_str()), ("Hot", "critical", "active"));
+    assert_eq!(
+        (alert.alert_name.as_str(), alert.severity.as_str(), alert.status.as_str()),
+        ("Hot", "critical", "active")
+    );
     assert_eq!((alert.message.as_str(), alert.created_at, alert.resolved_at), ("cpu 95", START, None));
     assert_eq!(alert.metadata["labels"]["instance"], "agenda-1");
     assert_eq!(desk.stored().await, [("g/Hot/0".into(), "firing".into())]);

@@ -129,7 +129,8 @@ async fn a_stored_instance_that_cannot_be_read_costs_itself() {
     let kept = desk.database.store.load_rules().await.expect("it is there").remove(0);
     let broken = InstanceRow { body: json!({"labels": 5}), ..kept.instances[0].clone() };
     let instances = vec![broken, kept.instances[1].clone()];
-    let evaluation = EvaluationRow { rule_key: kept.rule_key, evaluated_at: START, instances, ..EvaluationRow::default() };
+    let evaluation =
+        EvaluationRow { rule_key: kept.rule_key, evaluated_at: START, instances, ..EvaluationRow::default() };
     desk.database.store.save_evaluation(&evaluation).await.expect("it is there");
     desk.restart(&hot(""), SECOND).await;
     desk.hello(1).await;
