@@ -69,7 +69,7 @@ mod tests {
 
     fn folded(source: &str, at: i64) -> Folded {
         let key = SeriesKey::try_new("m", [("source", source)]).expect("legal");
-        let schema = SchemaBytes::encode(source, &[SeriesDef { key, kind: Kind::Gauge }]);
+        let schema = SchemaBytes::encode(source, Duration::ZERO, &[SeriesDef { key, kind: Kind::Gauge }]);
         Folded { schema, pass: Pass { at: Timestamp::from_millis(at), values: vec![1.0] } }
     }
 

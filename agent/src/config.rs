@@ -6,7 +6,7 @@
 use crate::collect::{NetworkMounts, PROC, Target};
 use clap::Args;
 use proto::document::{Document, Problem, Table, parse_bytes, parse_duration};
-use proto::limits::IDENTITY_MAX_BYTES;
+use proto::limits::{IDENTITY_MAX_BYTES, INTERVAL_MAX};
 use runtime::backoff::{BASE, CAP};
 use runtime::log;
 use std::net::SocketAddr;
@@ -27,8 +27,6 @@ pub const SLOW_INTERVAL: Duration = Duration::from_secs(10);
 pub const DEADLINE: Duration = Duration::from_millis(500);
 /// Bounds of an interval: below 100 ms the agent would be the load that it measures.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// Longest interval.
-pub const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// Bounds of the wait between two attempts to reach the aggregator.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// What the spool may take on the disk: about two days of a host's samples at one second.
@@ -360,7 +358,7 @@ mod tests {
         service is not set; set it with --service, MONITORING_SERVICE or `service:`
         1:13: aggregator "ftp://x" must be a URL with http://, a host and a port, like http://127.0.0.1:7400
         2:12: clinic_id "42" is not a uuid
-        3:11: interval "1ms" is not between 100ms and 3600s
+        3:11: interval "1ms" is not between 100ms and 120s
         4:14: listen_http "here" is not an address; write it like 127.0.0.1:7481
         6:14: spool.max_bytes must be at least 33554432 bytes (32MiB)
         7:9: spool.mode "lazy" is neither durable nor fast

@@ -5,6 +5,7 @@
 use crate::collect::Table;
 use proto::convert::SchemaBytes;
 use proto::sample::{Pass, STALE, Timestamp, is_stale};
+use std::time::Duration;
 
 /// One pass of one source on its way to the spool.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,14 +20,15 @@ pub struct Folded {
 #[derive(Debug)]
 pub struct Fold {
     source: &'static str,
+    interval: Duration,
     encoded: Option<(u64, SchemaBytes)>,
     not_numbers: u64,
 }
 
 impl Fold {
-    /// For the source called `source`.
-    pub fn new(source: &'static str) -> Self {
-        Self { source, encoded: None, not_numbers: 0 }
+    /// For the source called `source`, which takes a pass once in `interval`.
+    pub fn new(source: &'static str, interval: Duration) -> Self {
+        Self { source, interval, encoded: None, not_numbers: 0 }
     }
 
     /// The table's pass, taken at `at`; `None` while the source has no series.
@@ -37,7 +39,7 @@ impl Fold {
         let schema = match &self.encoded {
             Some((generation, schema)) if *generation == table.generation() => schema.clone(),
             _ => {
-                let schema = SchemaBytes::encode(self.source, table.definitions());
+                let schema = SchemaBytes::encode(self.source, self.interval, table.definitions());
                 self.encoded = Some((table.generation(), schema.clone()));
                 schema
             }
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_schema_changes_only_with_the_table() {
-        let (mut table, mut fold) = (Table::default(), Fold::new("host"));
+        let (mut table, mut fold) = (Table::default(), Fold::new("host", Duration::from_secs(1)));
         assert_eq!(fold.fold(&table, Timestamp::ZERO), None);
         table.redefine();
         let cpu = table.series(&SYSTEM_CPU_USAGE_PERCENT, &[]).expect("legal");
@@ -82,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_counted_and_sent_as_no_value() {
-        let (mut table, mut fold) = (Table::default(), Fold::new("host"));
+        let (mut table, mut fold) = (Table::default(), Fold::new("host", Duration::from_secs(1)));
         table.redefine();
         let cpu = table.series(&SYSTEM_CPU_USAGE_PERCENT, &[]).expect("legal");
         table.set(cpu, f64::NAN);

@@ -57,6 +57,8 @@ pub struct UplinkMeters {
     pub acked: IntCounter,
     /// Batches refused for good.
     pub refused: IntCounter,
+    /// Times that the wall clock was set.
+    pub clock_steps: IntCounter,
 }
 
 /// All of them.
@@ -105,6 +107,7 @@ impl Meters {
                 sent: telemetry.counter(&rows::UPLINK_BATCHES_SENT_TOTAL),
                 acked: telemetry.counter(&rows::UPLINK_BATCHES_ACKED_TOTAL),
                 refused: telemetry.counter(&rows::UPLINK_BATCHES_REFUSED_TOTAL),
+                clock_steps: telemetry.counter(&rows::CLOCK_STEPS_TOTAL),
             },
             resident_bytes: telemetry.gauge(&rows::AGENT_RESIDENT_BYTES),
             cpu_seconds: telemetry.float_counter(&rows::AGENT_CPU_SECONDS_TOTAL),

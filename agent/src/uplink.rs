@@ -4,6 +4,7 @@
 //! full jitter, or as long as the aggregator asked for, and opens the next; the spool holds everything meanwhile.
 //! Certificates and tokens come with the agents' identity.
 
+mod clock_watch;
 mod session;
 
 pub use session::{Session, connect};

@@ -281,6 +281,7 @@ impl Stream<'_> {
                         }
                         Err(why) => end = Some(why),
                     },
+                    Some(Ok(FromAgent::Clock(reading))) => self.service.live.hear_clock(self.agent_id, reading),
                     Some(Ok(FromAgent::Goodbye { .. })) => end = Some(End::Goodbye),
                     Some(Ok(FromAgent::Unknown)) => {}
                     Some(Ok(FromAgent::Hello(_))) => {
@@ -316,7 +317,8 @@ impl Stream<'_> {
         let (wall, now) = (self.service.clock.wall(), self.service.clock.monotonic());
         self.service.live.seen(self.agent_id);
         let position = raw.position().ok();
-        let admitted = match admission.admit(raw, wall, now) {
+        let ahead_ms = self.service.live.correction_ms(self.agent_id);
+        let admitted = match admission.admit(raw, ahead_ms, wall, now) {
             Ok(admitted) => admitted,
             Err(why) => {
                 let last = (why.wire_reason() == RefusalReason::UnknownSchema).then_some(End::Told);

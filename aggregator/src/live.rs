@@ -10,10 +10,13 @@
 //!
 //! Locked: `inner`, for one batch or one page, never across an await.
 
+mod clock_offset;
+
 use crate::store::AgentRow;
 use proto::catalog::{AGENT_CLOCK_OFFSET_SECONDS, AGENT_UP, Metric};
 use proto::convert::SchemaBytes;
-use proto::message::{Hello, Position};
+use proto::limits::CLOCK_TOLERANCE;
+use proto::message::{ClockReading, Hello, Position};
 use proto::name::{Label, MetricName, SeriesKey};
 use proto::sample::{Frame, Kind, Pass, Schema, SchemaId, SeriesDef, Timestamp};
 use runtime::backoff;
@@ -24,6 +27,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tsdb::{Appended, Head, Limits, Origin};
 use uuid::Uuid;
+
+pub use clock_offset::ClockOffset;
 
 /// An agent is silent after so many of its intervals without a batch.
 pub const SILENT_INTERVALS: u32 = 3;
@@ -60,8 +65,8 @@ pub struct Agent {
     pub state: State,
     /// When its last `Hello` or batch came, monotonic.
     pub seen_at: Duration,
-    /// How far its clock is ahead of ours; measured at its hello.
-    pub clock_offset_seconds: Option<f64>,
+    /// How far its clock is ahead of ours.
+    pub clock: ClockOffset,
 }
 
 /// What is awaited of an agent after a restart.
@@ -96,6 +101,8 @@ struct Inner {
     awaited: HashMap<Uuid, Awaited>,
     /// Schemas that got samples since the rules looked last.
     dirty: HashMap<SchemaId, Arc<Schema>>,
+    /// The newest sample that came, none more than [`CLOCK_TOLERANCE`] ahead of our clock as it came.
+    newest: Timestamp,
 }
 
 // === impl State ===
@@ -138,7 +145,7 @@ impl Live {
         let agents: BTreeMap<Uuid, Agent> = known
             .into_iter()
             .map(|row| {
-                let mut agent = Agent { row, state: State::Up, seen_at, clock_offset_seconds: None };
+                let mut agent = Agent { row, state: State::Up, seen_at, clock: ClockOffset::default() };
                 if agent.row.stopped_at.is_some() {
                     agent.state = State::Stopped;
                 } else if ended_at.since(agent.row.last_seen) > agent.silent_after() {
@@ -149,7 +156,8 @@ impl Live {
             .collect();
         let up = agents.values().filter(|agent| agent.state == State::Up);
         let awaited = up.map(|agent| (agent.row.agent_id, Awaited::Return)).collect();
-        let inner = Inner { head: Head::new(limits), agents, awaited, dirty: HashMap::new() };
+        let (head, dirty) = (Head::new(limits), HashMap::new());
+        let inner = Inner { head, agents, awaited, dirty, newest: Timestamp::ZERO };
         Self { inner: Mutex::new(inner), clock, changed: Notify::new() }
     }
 
@@ -176,20 +184,29 @@ impl Live {
             stopped_at: None,
             position: known.and_then(|agent| agent.row.position),
         };
-        let ahead_ms = hello.wall.as_millis().saturating_sub(wall.as_millis());
-        let agent = Agent {
-            row: row.clone(),
-            state: State::Up,
-            seen_at: now,
-            clock_offset_seconds: Some(ahead_ms as f64 / 1000.0),
-        };
+        let clock = ClockOffset::at_hello(hello.wall, now);
+        let agent = Agent { row: row.clone(), state: State::Up, seen_at: now, clock };
         if known.is_some_and(|known| known.origin().labels != agent.origin().labels) {
             // It has another name now: what it reported under the old one has ended.
-            inner.head.end_agent(hello.agent_id, wall);
+            inner.head.end_agent(hello.agent_id);
         }
         inner.agents.insert(hello.agent_id, agent);
         inner.has_returned(hello.agent_id);
         row
+    }
+
+    /// Notes what an agent says of its clock.
+    pub fn hear_clock(&self, agent_id: Uuid, reading: ClockReading) {
+        let now = self.clock.monotonic();
+        if let Some(agent) = self.lock().agents.get_mut(&agent_id) {
+            agent.clock.note(reading, now);
+        }
+    }
+
+    /// By how many milliseconds an agent's times are to be moved back so that they are those of our clock.
+    pub fn correction_ms(&self, agent_id: Uuid) -> i64 {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        self.lock().agents.get(&agent_id).map_or(0, |agent| agent.clock.correction_ms(wall, now))
     }
 
     /// Adds the frames of a stored batch and wakes the rules. An unknown agent's frames are ignored.
@@ -213,12 +230,9 @@ impl Live {
             let mut guard = self.lock();
             let inner = &mut *guard;
             for agent in inner.agents.values() {
-                let ended_at = match agent.state {
-                    State::Up => continue,
-                    State::Silent => agent.row.last_seen + agent.silent_after(),
-                    State::Stopped => agent.row.stopped_at.unwrap_or(agent.row.last_seen),
-                };
-                inner.head.end_agent(agent.row.agent_id, ended_at);
+                if agent.state != State::Up {
+                    inner.head.end_agent(agent.row.agent_id);
+                }
             }
         }
         self.report();
@@ -267,13 +281,13 @@ impl Live {
             agent.row.stopped_at = Some(wall);
         }
         inner.awaited.remove(&agent_id);
-        inner.head.end_agent(agent_id, wall);
+        inner.head.end_agent(agent_id);
         drop(inner);
         self.report();
     }
 
-    /// Forgets agents that are gone for a day, finds those that went silent, ends their series, and reports which
-    /// agents are up. Returns those newly silent.
+    /// Forgets agents that are gone for a day, finds those that went silent and sources that fell behind, ends their
+    /// series, and reports which agents are up. Returns those newly silent.
     pub fn sweep(&self) -> Vec<Agent> {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut lost = Vec::new();
@@ -290,8 +304,11 @@ impl Live {
                 if now.saturating_sub(agent.seen_at) > patience {
                     agent.state = State::Silent;
                     inner.awaited.remove(&agent.row.agent_id);
-                    inner.head.end_agent(agent.row.agent_id, wall);
+                    inner.head.end_agent(agent.row.agent_id);
                     lost.push(agent.clone());
+                }
+                for source in inner.head.end_late_sources(agent.row.agent_id) {
+                    tracing::warn!(agent = %agent.row.agent_id, source, "a source fell behind the others; its series end");
                 }
             }
         }
@@ -328,6 +345,12 @@ impl Live {
         self.lock().agents.get(&agent_id).cloned()
     }
 
+    /// The time at which rules look, where our clock shows `wall`: that of the newest sample where it is a little ahead,
+    /// so that an agent's clock that is a second fast does not make its alerts a second late.
+    pub fn evaluation_time(&self, wall: Timestamp) -> Timestamp {
+        wall.max(self.lock().newest.min(wall + CLOCK_TOLERANCE))
+    }
+
     /// Reads the head.
     pub fn read<R>(&self, read: impl FnOnce(&Head) -> R) -> R {
         read(&self.lock().head)
@@ -345,7 +368,7 @@ impl Live {
 
     /// Writes `monitoring_agent_up` and the offsets into the head.
     fn report(&self) {
-        let at = self.clock.wall();
+        let (at, now) = (self.clock.wall(), self.clock.monotonic());
         let mut guard = self.lock();
         let inner = &mut *guard;
         // Two agents may share a name (a pod's successor with a new spool): one that is up speaks for both.
@@ -358,14 +381,14 @@ impl Live {
         };
         for agent in inner.agents.values().filter(|agent| is_reported(agent, at)) {
             tell(&AGENT_UP, agent, f64::from(u8::from(agent.state == State::Up)));
-            if let Some(offset) = agent.clock_offset_seconds {
-                tell(&AGENT_CLOCK_OFFSET_SECONDS, agent, offset);
+            if let Some(ahead_ms) = agent.clock.ahead_ms(at, now) {
+                tell(&AGENT_CLOCK_OFFSET_SECONDS, agent, ahead_ms as f64 / 1000.0);
             }
         }
         let (keys, values): (Vec<SeriesKey>, Vec<f64>) = told.into_iter().unzip();
         let series: Vec<SeriesDef> = keys.into_iter().map(|key| SeriesDef { key, kind: Kind::Gauge }).collect();
-        let schema_id = SchemaBytes::encode("agents", &series).id;
-        let schema = Arc::new(Schema { source: "agents".into(), series });
+        let schema_id = SchemaBytes::encode("agents", Duration::ZERO, &series).id;
+        let schema = Arc::new(Schema { source: "agents".into(), interval: Duration::ZERO, series });
         let origin = Origin { agent_id: OURSELVES, labels: Vec::new() };
         if let Ok(frame) = Frame::try_new(schema_id, schema.clone(), vec![Pass { at, values }]) {
             inner.head.append(&origin, &frame);
@@ -392,12 +415,14 @@ impl Inner {
         let Some(agent) = self.agents.get(&agent_id) else { return };
         if agent.state == State::Stopped {
             // They were under way when it said goodbye.
-            self.head.end_agent(agent_id, wall);
+            self.head.end_agent(agent_id);
         }
-        let newest = frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at).max();
-        if newest.is_some_and(|newest| wall.since(newest) <= agent.silent_after()) {
+        let times = || frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at);
+        if times().max().is_some_and(|newest| wall.since(newest) <= agent.silent_after() + CLOCK_TOLERANCE) {
             self.awaited.remove(&agent_id);
         }
+        let latest = wall + CLOCK_TOLERANCE;
+        self.newest = times().filter(|at| *at <= latest).fold(self.newest, Timestamp::max);
     }
 }
 

@@ -45,7 +45,7 @@ mod tests {
             key: SeriesKey::try_new("cpu", [("service", service)]).expect("legal"),
             kind: Kind::Gauge,
         });
-        let schema = Arc::new(Schema { source: "host".into(), series: series.to_vec() });
+        let schema = Arc::new(Schema { source: "host".into(), interval: Duration::ZERO, series: series.to_vec() });
         let passes =
             passes.iter().map(|(at, values)| Pass { at: Timestamp::from_millis(*at), values: values.to_vec() });
         let frame = Frame::try_new(SchemaId(1), schema, passes.collect()).expect("fits");

@@ -269,8 +269,8 @@ impl Engine {
         if let Some(missed) = late.as_nanos().checked_div(rule.interval.as_nanos()).filter(|missed| *missed > 0) {
             self.meters.missed.with_label_values(&[&rule.group]).inc_by(u64::try_from(missed).unwrap_or(u64::MAX));
         }
-        let at = wall - rule.offset;
-        let outcome = self.live.read(|head| rule.query.eval(&HeadSelect(head), at));
+        let (at, looked_at) = (wall - rule.offset, self.live.evaluation_time(wall) - rule.offset);
+        let outcome = self.live.read(|head| rule.query.eval(&HeadSelect(head), looked_at));
         let outcome = outcome.map(to_alerting).map_err(|error| chain(&error));
         let elapsed = now.saturating_sub(rule.stepped_at);
         let mut state = rule.state.clone();

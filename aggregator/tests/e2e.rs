@@ -78,10 +78,15 @@ fn this_hosts_real_figures_are_on_the_page_and_agree_with_free_and_df() {
     let running = start(dir.path(), "groups: []\n", &[]);
     let url = format!("http://{}/metrics", running.http);
     let mut page = String::new();
-    // The CPU's share needs two readings, the file systems come every ten seconds: all are there after the first pass.
+    // All are there after the first passes; whether the agent is up is told once a second.
     wait_for("the host's figures", || {
         page = get(&url).unwrap_or_default();
-        let names = ["system_cpu_usage_percent", "system_filesystem_size_bytes", "system_network_receive_bytes_total"];
+        let names = [
+            "system_cpu_usage_percent",
+            "system_filesystem_size_bytes",
+            "system_network_receive_bytes_total",
+            "monitoring_agent_up",
+        ];
         names.iter().all(|name| page.contains(&format!("\n{name}{{")))
     });
     let host = r#"instance="e2e""#;

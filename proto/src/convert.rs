@@ -13,10 +13,12 @@ mod v1 {
 }
 
 use crate::limits::{
-    BATCH_MAX_BYTES, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, IDENTITY_MAX_BYTES, PASSES_PER_FRAME_MAX,
+    BATCH_MAX_BYTES, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, IDENTITY_MAX_BYTES, INTERVAL_MAX, PASSES_PER_FRAME_MAX,
     SERIES_PER_SCHEMA_MAX,
 };
-use crate::message::{Batch, FromAgent, Hello, PROTOCOL_VERSION, Position, Refusal, RefusalReason, ToAgent};
+use crate::message::{
+    Batch, ClockReading, FromAgent, Hello, PROTOCOL_VERSION, Position, Refusal, RefusalReason, ToAgent,
+};
 use crate::name::SeriesKey;
 use crate::refused::Refused;
 use crate::sample::{Frame, Gap, Kind, Pass, Schema, SchemaId, SeriesDef, Timestamp};
@@ -36,8 +38,6 @@ use zstd::bulk::{Compressor, Decompressor};
 const ZSTD_LEVEL: i32 = 1;
 /// A batch below this size is sent as it is: packing would cost more than it saves.
 const PACK_FROM_BYTES: usize = 512;
-/// Longest interval an agent may announce.
-const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest name of a source.
 const SOURCE_MAX_BYTES: usize = 64;
 
@@ -66,6 +66,9 @@ pub fn encode_from_agent(message: FromAgent, buffer: &mut impl BufMut) {
     let kind = match message {
         FromAgent::Hello(RawHello(hello)) => Some(K::Hello(hello)),
         FromAgent::Batch(RawBatch(batch)) => Some(K::Batch(pack(batch))),
+        FromAgent::Clock(ClockReading { wall, was_set }) => {
+            Some(K::Clock(v1::Clock { wall_ms: wall.as_millis(), was_set }))
+        }
         FromAgent::Goodbye { reason } => Some(K::Goodbye(v1::Goodbye { reason })),
         FromAgent::Unknown => None,
     };
@@ -79,6 +82,9 @@ pub fn decode_from_agent(buffer: impl Buf) -> Result<FromAgent, Refused> {
     Ok(match message.kind {
         Some(K::Hello(hello)) => FromAgent::Hello(RawHello(hello)),
         Some(K::Batch(batch)) => FromAgent::Batch(RawBatch(unpack(batch)?)),
+        Some(K::Clock(clock)) => {
+            FromAgent::Clock(ClockReading { wall: Timestamp::from_millis(clock.wall_ms), was_set: clock.was_set })
+        }
         Some(K::Goodbye(goodbye)) => FromAgent::Goodbye { reason: goodbye.reason.chars().take(32).collect() },
         None => FromAgent::Unknown,
     })
@@ -219,10 +225,11 @@ impl RawHello {
 // === schema ===
 
 impl SchemaBytes {
-    /// Encodes `series` as what `source` reports.
-    pub fn encode(source: &str, series: &[SeriesDef]) -> Self {
+    /// Encodes `series` as what `source` reports once in `interval`; zero where it has no rhythm.
+    pub fn encode(source: &str, interval: Duration, series: &[SeriesDef]) -> Self {
         let series = series.iter().map(series_to_wire).collect();
-        let bytes = Bytes::from(v1::Schema { source: source.into(), series }.encode_to_vec());
+        let schema = v1::Schema { source: source.into(), series, interval_ms: millis(interval) };
+        let bytes = Bytes::from(schema.encode_to_vec());
         Self { id: SchemaId(xxh3_64(&bytes)), bytes }
     }
 
@@ -237,6 +244,10 @@ impl SchemaBytes {
         if !(1..=SOURCE_MAX_BYTES).contains(&wire.source.len()) || !wire.source.bytes().all(named) {
             return Err(Refused::SourceName);
         }
+        let interval = Duration::from_millis(wire.interval_ms);
+        if interval > INTERVAL_MAX {
+            return Err(Refused::SourceInterval { source_name: wire.source, interval_ms: wire.interval_ms });
+        }
         if wire.series.len() > SERIES_PER_SCHEMA_MAX {
             return Err(Refused::TooManySeries { source_name: wire.source, series: wire.series.len() });
         }
@@ -249,7 +260,7 @@ impl SchemaBytes {
             }
             series.push(def);
         }
-        Ok(Schema { source: wire.source, series })
+        Ok(Schema { source: wire.source, interval, series })
     }
 }
 
@@ -347,12 +358,24 @@ impl RawBatch {
         defining.map(|frame| SchemaBytes { id: SchemaId(frame.schema_id), bytes: frame.schema.clone() })
     }
 
-    /// Moves passes that lie after `latest` to `now`: such an agent's clock is wrong, and a sample at the time of its
-    /// arrival is of more use than none. Returns how many were moved.
+    /// Moves every pass back by `ahead_ms`, by which the agent's clock is ahead; forth where it is behind.
+    pub fn correct_clock(&mut self, ahead_ms: i64) {
+        for pass in self.0.frames.iter_mut().flat_map(|frame| &mut frame.passes) {
+            pass.timestamp_ms = pass.timestamp_ms.saturating_sub(ahead_ms);
+        }
+    }
+
+    /// Moves the passes that lie after `latest` back, together, so that the newest of them lies at `now`: their clock was
+    /// wrong, and a sample at the time of its arrival is of more use than none. Returns how many were moved.
     pub fn restamp_future(&mut self, latest: Timestamp, now: Timestamp) -> usize {
         let passes = self.0.frames.iter_mut().flat_map(|frame| &mut frame.passes);
-        let future = passes.filter(|pass| pass.timestamp_ms > latest.as_millis());
-        future.map(|pass| pass.timestamp_ms = now.as_millis()).count()
+        let mut future: Vec<_> = passes.filter(|pass| pass.timestamp_ms > latest.as_millis()).collect();
+        let newest = future.iter().map(|pass| pass.timestamp_ms).max().unwrap_or(0);
+        let excess = newest.saturating_sub(now.as_millis());
+        for pass in &mut future {
+            pass.timestamp_ms = pass.timestamp_ms.saturating_sub(excess);
+        }
+        future.len()
     }
 
     /// The batch as the aggregator's log keeps it: without schemas, compressed.

@@ -31,5 +31,11 @@ pub const RECORD_MAX_BYTES: usize = 1024 * 1024;
 pub const WINDOW_BATCHES: usize = 32;
 /// Bytes of a name in `Hello` (service, instance, version), as the SQL columns have them.
 pub const IDENTITY_MAX_BYTES: usize = 100;
-/// How far ahead of the aggregator's clock a sample may be. Further ahead, its agent's clock is wrong.
+/// Longest time between two passes of a source, or two batches of an agent: two of them fit into PromQL's lookback of
+/// five minutes, so that one lost pass hides nothing from a rule.
+pub const INTERVAL_MAX: Duration = Duration::from_secs(2 * 60);
+/// An agent's clock counts as right up to here: the way through the network is in the measuring, too.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+/// How far ahead of the aggregator's clock a sample may be after its agent's clock was corrected. What waited in the spool
+/// while the clock was set may be; further ahead, its time is of no use.
 pub const FUTURE_TOLERANCE: Duration = Duration::from_secs(10 * 60);

@@ -19,6 +19,8 @@ pub enum FromAgent {
     Hello(RawHello),
     /// Samples and gaps.
     Batch(RawBatch),
+    /// What the agent's wall clock shows as it speaks.
+    Clock(ClockReading),
     /// The agent goes down on purpose.
     Goodbye {
         /// A word, e.g. `shutdown`.
@@ -71,6 +73,15 @@ pub struct Hello {
     pub boot_id: String,
     /// Version of the agent program.
     pub agent_version: String,
+}
+
+/// A reading of an agent's wall clock; no reading is wrong, so nothing is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// What it showed as the agent spoke.
+    pub wall: Timestamp,
+    /// Whether it was set since the agent spoke of it last, so that what was measured before is void.
+    pub was_set: bool,
 }
 
 /// A checked batch.

@@ -2,7 +2,7 @@
 //! which it is counted.
 
 use crate::limits::{
-    BATCH_MAX_BYTES, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, IDENTITY_MAX_BYTES, PASSES_PER_FRAME_MAX,
+    BATCH_MAX_BYTES, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, IDENTITY_MAX_BYTES, INTERVAL_MAX, PASSES_PER_FRAME_MAX,
     SERIES_PER_SCHEMA_MAX,
 };
 use crate::message::{PROTOCOL_VERSION, RefusalReason};
@@ -39,8 +39,8 @@ pub enum Refused {
     /// The clinic's id is no uuid.
     #[error("clinic_id is not a uuid; set --clinic-id to the clinic's id or leave it out")]
     ClinicId,
-    /// The interval is zero or longer than a day.
-    #[error("interval of {0} ms is not between 1 ms and a day")]
+    /// The agent's interval is zero or longer than [`INTERVAL_MAX`].
+    #[error("interval of {0} ms is not between 1 ms and {INTERVAL_MAX:?}; set --interval")]
     Interval(u64),
     /// Sequence numbers begin at 1.
     #[error("sequence number 0; they begin at 1")]
@@ -68,6 +68,14 @@ pub enum Refused {
     /// The source's name is not one.
     #[error("the source of a schema must be a name of 1 to 64 bytes in [a-z0-9_]")]
     SourceName,
+    /// A source's interval is longer than [`INTERVAL_MAX`].
+    #[error("source {source_name:?} takes a pass once in {interval_ms} ms; the limit is {INTERVAL_MAX:?}")]
+    SourceInterval {
+        /// The source.
+        source_name: String,
+        /// Its interval.
+        interval_ms: u64,
+    },
     /// The id is not the hash of the bytes.
     #[error("schema {said:016x} hashes to {found:016x}")]
     SchemaHash {
@@ -123,7 +131,7 @@ impl Refused {
             Self::TooManyFrames(_) | Self::TooManyGaps(_) | Self::TooManyPasses(_) => "too_many_parts",
             Self::TooManySeries { .. } => "too_many_series",
             Self::SourceName | Self::Name { .. } | Self::DuplicateSeries(_) => "bad_name",
-            Self::SchemaHash { .. } | Self::Kind { .. } => "bad_schema",
+            Self::SchemaHash { .. } | Self::Kind { .. } | Self::SourceInterval { .. } => "bad_schema",
             Self::UnknownSchema(_) => "unknown_schema",
             Self::PassWidth { .. } => "pass_width",
         }

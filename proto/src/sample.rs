@@ -45,6 +45,8 @@ pub struct SchemaId(pub u64);
 pub struct Schema {
     /// Which collector or receiver of the agent speaks, e.g. `host`; a newer schema of a source replaces the older.
     pub source: String,
+    /// How often it takes a pass; zero where it has no rhythm, at most [`crate::limits::INTERVAL_MAX`].
+    pub interval: Duration,
     /// The series, in the order in which passes give their values.
     pub series: Vec<SeriesDef>,
 }
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_frame_whose_pass_has_the_wrong_width_is_refused_with_its_place() {
-        let schema = Arc::new(Schema { source: "host".into(), series: vec![] });
+        let schema = Arc::new(Schema { source: "host".into(), interval: Duration::ZERO, series: vec![] });
         let pass = Pass { at: Timestamp::ZERO, values: vec![1.0] };
         assert_eq!(Frame::try_new(SchemaId(1), schema, vec![pass]), Err((0, 1)));
     }

@@ -132,7 +132,7 @@ impl Watch {
 impl<F: FnMut(Folded) -> bool> Runner<F> {
     /// Collects until told to stop.
     pub fn run(mut self) {
-        let mut fold = Fold::new(self.watch.name);
+        let mut fold = Fold::new(self.watch.name, self.watch.schedule.interval);
         let mut table = Table::default();
         let mut tick = 0_u32;
         loop {
@@ -237,7 +237,7 @@ mod tests {
                 delivered != 3
             },
         };
-        let (mut table, mut fold) = (Table::default(), Fold::new("scripted"));
+        let (mut table, mut fold) = (Table::default(), Fold::new("scripted", Duration::from_secs(1)));
         for _ in script {
             runner.pass(&mut table, &mut fold);
         }

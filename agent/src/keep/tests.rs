@@ -44,7 +44,7 @@ impl Running {
 
 fn folded(at: i64) -> Folded {
     let key = SeriesKey::try_new("m", []).expect("legal");
-    let schema = SchemaBytes::encode("host", &[SeriesDef { key, kind: Kind::Gauge }]);
+    let schema = SchemaBytes::encode("host", Duration::ZERO, &[SeriesDef { key, kind: Kind::Gauge }]);
     Folded { schema, pass: Pass { at: Timestamp::from_millis(at), values: vec![1.0] } }
 }
 

@@ -1,5 +1,6 @@
 //! One stream: hello, welcome, then batches out and outcomes in.
 
+use super::clock_watch::ClockWatch;
 use super::{SessionError, Uplink};
 use crate::keep::{Item, Outcome};
 use proto::convert::{RawBatch, RawHello};
@@ -37,6 +38,7 @@ pub struct Session<'a> {
     uplink: &'a Uplink,
     /// Schemas that this stream has carried.
     known: HashSet<SchemaId>,
+    clock: ClockWatch,
 }
 
 /// Connects to `url`.
@@ -57,7 +59,8 @@ pub async fn connect(url: &str) -> Result<Channel, SessionError> {
 impl<'a> Session<'a> {
     /// A session of `uplink`, not yet connected.
     pub fn new(uplink: &'a Uplink) -> Self {
-        Self { uplink, known: HashSet::new() }
+        let clock = ClockWatch::new(uplink.clock.wall(), uplink.clock.monotonic());
+        Self { uplink, known: HashSet::new(), clock }
     }
 
     /// Runs until the stream fails, or until `stop` and everything is delivered.
@@ -90,13 +93,14 @@ impl<'a> Session<'a> {
 
     /// Says hello and waits for the welcome.
     async fn open(
-        &self,
+        &mut self,
         channel: Channel,
         out: &mpsc::Sender<FromAgent>,
         outbound: mpsc::Receiver<FromAgent>,
     ) -> Result<Streaming<ToAgent>, SessionError> {
         let clock = &self.uplink.clock;
         let hello = Hello { wall: clock.wall(), monotonic: clock.monotonic(), ..self.uplink.hello.clone() };
+        self.clock = ClockWatch::new(hello.wall, hello.monotonic);
         post(out, FromAgent::Hello(RawHello::new(hello))).await?;
         let mut client = IngestClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX_BYTES)
@@ -131,9 +135,21 @@ impl<'a> Session<'a> {
                 }
             },
         };
+        self.tell_clock(out).await?;
         post(out, FromAgent::Batch(batch)).await?;
         self.uplink.meters.sent.inc();
         Ok(())
+    }
+
+    /// Says what our wall clock shows where that is due: before a batch, so that its times are understood.
+    async fn tell_clock(&mut self, out: &mpsc::Sender<FromAgent>) -> Result<(), SessionError> {
+        let clock = &self.uplink.clock;
+        let Some((reading, moved_ms)) = self.clock.due(clock.wall(), clock.monotonic()) else { return Ok(()) };
+        if reading.was_set {
+            self.uplink.meters.clock_steps.inc();
+            tracing::warn!(moved_ms, "the wall clock was set, or the machine slept; the aggregator is told");
+        }
+        post(out, FromAgent::Clock(reading)).await
     }
 
     fn hear(&self, message: Option<Result<ToAgent, Status>>) -> Result<(), SessionError> {

@@ -8,18 +8,20 @@ use axum::Json;
 use axum::extract::State;
 use proto::sample::Timestamp;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// All agents, ordered by id.
 pub(super) async fn list(State(service): State<Shared>, given: Given) -> Result<Json<Value>, Problem> {
     let scope = given.only(&["clinic_id"])?.scope()?;
     let agents = service.pages.live.agents();
     let clinic = |agent: &Agent| agent.row.clinic_id.map(|id| id.to_string());
-    let listed: Vec<Value> =
-        agents.iter().filter(|agent| is_within(scope, clinic(agent).as_deref())).map(to_json).collect();
+    let clocks = (service.pages.clock.wall(), service.pages.clock.monotonic());
+    let within = agents.iter().filter(|agent| is_within(scope, clinic(agent).as_deref()));
+    let listed: Vec<Value> = within.map(|agent| to_json(agent, clocks)).collect();
     Ok(Json(json!({"agents": listed})))
 }
 
-fn to_json(agent: &Agent) -> Value {
+fn to_json(agent: &Agent, (wall, now): (Timestamp, Duration)) -> Value {
     let row = &agent.row;
     // An epoch has 128 bits, more than a JSON number can hold.
     let position = row.position.map(|at| json!({"epoch": format!("{:032x}", at.epoch), "seq": at.seq}));
@@ -34,7 +36,7 @@ fn to_json(agent: &Agent) -> Value {
         "first_seen": rfc3339(row.first_seen),
         "last_seen": rfc3339(row.last_seen),
         "stopped_at": row.stopped_at.map(rfc3339),
-        "clock_offset_seconds": agent.clock_offset_seconds,
+        "clock_offset_seconds": agent.clock.ahead_ms(wall, now).map(|ahead_ms| ahead_ms as f64 / 1000.0),
         "position": position,
     })
 }

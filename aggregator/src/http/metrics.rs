@@ -58,7 +58,7 @@ fn why_silent(pages: &Pages, agent: &Agent, newest: Option<Timestamp>) -> Option
     let Some(newest) = newest else {
         return Some("the agent has reported nothing since the aggregator started\n".into());
     };
-    let age = shown::sample_age(agent, newest, wall);
+    let age = wall.since(newest);
     (age > shown::stale_after(agent)).then(|| format!("the agent's newest values are {} s old\n", age.as_secs()))
 }
 

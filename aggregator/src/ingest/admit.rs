@@ -60,9 +60,18 @@ impl Admission {
         Self { agent_id, known, definitions, refreshed_at: now, repeat: false, refused: Refusals::default() }
     }
 
-    /// Checks a batch that came at `wall`.
-    pub fn admit(&mut self, mut raw: RawBatch, wall: Timestamp, now: Duration) -> Result<Admitted, Refused> {
+    /// Checks a batch that came at `wall`, and moves its times back by `ahead_ms`, by which its agent's clock is ahead.
+    pub fn admit(
+        &mut self,
+        mut raw: RawBatch,
+        ahead_ms: i64,
+        wall: Timestamp,
+        now: Duration,
+    ) -> Result<Admitted, Refused> {
         let position = raw.position().ok();
+        if ahead_ms != 0 {
+            raw.correct_clock(ahead_ms);
+        }
         let admitted = self.try_admit(&mut raw, wall, now);
         match (&admitted, position) {
             (Ok(_), _) => self.refused = Refusals::default(),
@@ -162,7 +171,7 @@ mod tests {
 
     fn raw(seq: u64, at: i64, known: &mut HashSet<SchemaId>) -> RawBatch {
         let key = SeriesKey::try_new("m", []).expect("legal");
-        let schema = SchemaBytes::encode("host", &[SeriesDef { key, kind: Kind::Gauge }]);
+        let schema = SchemaBytes::encode("host", Duration::ZERO, &[SeriesDef { key, kind: Kind::Gauge }]);
         let pass = Pass { at: Timestamp::from_millis(at), values: vec![1.0] };
         let record = encode_record(&[(&schema, &[pass])]).expect("small");
         let mut raw = RawBatch::from_record(&record, Position { epoch: 1, seq }).expect("reads back");
@@ -181,7 +190,7 @@ mod tests {
         let (mut admission, mut sent) = (admission(), HashSet::new());
         let mut schemas = |seq, now| {
             let raw = raw(seq, 1, &mut sent);
-            admission.admit(raw, WALL, now).expect("fine").row.schemas.len()
+            admission.admit(raw, 0, WALL, now).expect("fine").row.schemas.len()
         };
         assert_eq!(schemas(1, Duration::ZERO), 1);
         assert_eq!(schemas(2, Duration::from_secs(60)), 0);
@@ -192,7 +201,7 @@ mod tests {
     #[test]
     fn the_row_has_what_a_restart_needs() {
         let mut admission = admission();
-        let admitted = admission.admit(raw(1, 5, &mut HashSet::new()), WALL, Duration::ZERO).expect("fine");
+        let admitted = admission.admit(raw(1, 5, &mut HashSet::new()), 0, WALL, Duration::ZERO).expect("fine");
         let mut known = HashMap::new();
         for row in &admitted.row.schemas {
             let schema = SchemaBytes { id: row.schema_id, bytes: row.definition.clone().into() };
@@ -206,13 +215,24 @@ mod tests {
     fn a_time_in_the_far_future_becomes_the_time_of_arrival_in_the_head_and_in_the_row() {
         let mut admission = admission();
         let far = WALL.as_millis() + 11 * 60 * 1000;
-        let admitted = admission.admit(raw(1, far, &mut HashSet::new()), WALL, Duration::ZERO).expect("fine");
+        let admitted = admission.admit(raw(1, far, &mut HashSet::new()), 0, WALL, Duration::ZERO).expect("fine");
         assert_eq!(admitted.restamped, 1);
         assert_eq!(admitted.batch.frames[0].passes[0].at, WALL);
         let near = WALL.as_millis() + 9 * 60 * 1000;
-        let admitted = admission.admit(raw(2, near, &mut HashSet::new()), WALL, Duration::ZERO).expect("fine");
+        let admitted = admission.admit(raw(2, near, &mut HashSet::new()), 0, WALL, Duration::ZERO).expect("fine");
         assert_eq!(admitted.restamped, 0);
         assert_eq!(admitted.batch.frames[0].passes[0].at.as_millis(), near);
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_corrected_in_the_head_and_in_the_row() {
+        let mut admission = admission();
+        let taken_at = WALL + Duration::from_secs(3600);
+        let raw = raw(1, taken_at.as_millis(), &mut HashSet::new());
+        let admitted = admission.admit(raw, 3_600_000, WALL, Duration::ZERO).expect("fine");
+        assert_eq!((admitted.batch.frames[0].passes[0].at, admitted.restamped), (WALL, 0));
+        let stored = RawBatch::from_record(&admitted.row.payload, admitted.row.position).expect("reads back");
+        assert_eq!(stored.resolve(&mut admission.known), Ok(admitted.batch));
     }
 
     /// A batch at `seq` whose schema nobody has defined.
@@ -226,11 +246,11 @@ mod tests {
     fn refused_batches_explain_the_hole_that_they_leave_each_once() {
         let mut admission = admission();
         for seq in [2, 3, 3, 2] {
-            let refused = admission.admit(unreadable(seq), WALL, Duration::ZERO);
+            let refused = admission.admit(unreadable(seq), 0, WALL, Duration::ZERO);
             assert!(matches!(refused, Err(Refused::UnknownSchema(_))), "{seq}");
         }
-        assert!(admission.admit(raw(0, 1, &mut HashSet::new()), WALL, Duration::ZERO).is_err());
-        let mut admit = |seq| admission.admit(raw(seq, 1, &mut HashSet::new()), WALL, Duration::ZERO).expect("fine");
+        assert!(admission.admit(raw(0, 1, &mut HashSet::new()), 0, WALL, Duration::ZERO).is_err());
+        let mut admit = |seq| admission.admit(raw(seq, 1, &mut HashSet::new()), 0, WALL, Duration::ZERO).expect("fine");
         assert_eq!(admit(4).explained, 2);
         assert_eq!(admit(6).explained, 0);
     }
@@ -238,7 +258,7 @@ mod tests {
     #[test]
     fn a_gap_record_explains_what_lies_before_its_own_place() {
         let gap = Gap { epoch: 1, first_seq: 5, last_seq: 9, reason: "spool_full".into() };
-        let admitted = admission().admit(RawBatch::for_gap(&gap), WALL, Duration::ZERO).expect("fine");
+        let admitted = admission().admit(RawBatch::for_gap(&gap), 0, WALL, Duration::ZERO).expect("fine");
         assert_eq!(admitted.explained, 4, "5 to 8; 9 is the gap's own place");
         for (first_seq, last_seq, lost) in [(0, u64::MAX, u64::MAX), (9, 5, 1), (3, 3, 1), (0, 0, 1)] {
             assert_eq!(lost_records(&Gap { first_seq, last_seq, ..gap.clone() }), lost);
@@ -250,7 +270,7 @@ mod tests {
         let def = |n| SeriesDef { key: SeriesKey::try_new(&format!("m{n}"), []).expect("legal"), kind: Kind::Gauge };
         let series: Vec<SeriesDef> = (0..2_000).map(def).collect();
         let pass = Pass { at: Timestamp::from_millis(1), values: vec![1.0; series.len()] };
-        (SchemaBytes::encode(&format!("s{source}"), &series), pass)
+        (SchemaBytes::encode(&format!("s{source}"), Duration::ZERO, &series), pass)
     }
 
     fn of(seq: u64, frames: &[(SchemaBytes, Pass)]) -> RawBatch {
@@ -262,9 +282,9 @@ mod tests {
     #[test]
     fn an_agent_with_too_many_series_is_refused_by_their_number() {
         let frames: Vec<_> = (0..6).map(wide).collect();
-        let refused = admission().admit(of(1, &frames), WALL, Duration::ZERO).err().expect("12,000 series");
+        let refused = admission().admit(of(1, &frames), 0, WALL, Duration::ZERO).err().expect("12,000 series");
         assert!(matches!(&refused, Refused::TooManySeries { series: 12_000, .. }), "{refused}");
-        assert!(admission().admit(of(1, &frames[..5]), WALL, Duration::ZERO).is_ok(), "10,000 are allowed");
+        assert!(admission().admit(of(1, &frames[..5]), 0, WALL, Duration::ZERO).is_ok(), "10,000 are allowed");
     }
 
     #[test]
@@ -272,7 +292,7 @@ mod tests {
         let mut admission = admission();
         for source in 0..60 {
             let admitted =
-                admission.admit(of(source + 1, &[wide(source)]), WALL, Duration::ZERO).expect("each is fine");
+                admission.admit(of(source + 1, &[wide(source)]), 0, WALL, Duration::ZERO).expect("each is fine");
             assert_eq!(admitted.row.schemas.len(), 1);
             assert!(admission.known.len() <= 25, "{}", admission.known.len());
             assert_eq!(admission.known.len(), admission.definitions.len());
@@ -286,7 +306,7 @@ mod tests {
         for source in 0..60 {
             let (schema, mut pass) = wide(source);
             pass.values.pop();
-            assert!(admission.admit(of(source + 1, &[(schema, pass)]), WALL, Duration::ZERO).is_err());
+            assert!(admission.admit(of(source + 1, &[(schema, pass)]), 0, WALL, Duration::ZERO).is_err());
             assert!(admission.known.len() <= 25, "{}", admission.known.len());
         }
     }
@@ -296,14 +316,14 @@ mod tests {
         let mut admission = admission();
         let (schema, mut pass) = wide(1);
         pass.values.pop();
-        assert!(admission.admit(of(1, &[(schema.clone(), pass)]), WALL, Duration::ZERO).is_err());
+        assert!(admission.admit(of(1, &[(schema.clone(), pass)]), 0, WALL, Duration::ZERO).is_err());
         let mut defined = HashSet::from([schema.id]);
         let mut next = of(2, &[wide(1)]);
         next.strip(&mut defined);
-        let row = admission.admit(next.clone(), WALL, Duration::ZERO).expect("the stream knows it").row;
+        let row = admission.admit(next.clone(), 0, WALL, Duration::ZERO).expect("the stream knows it").row;
         assert_eq!(row.schemas.iter().map(|row| row.schema_id).collect::<Vec<_>>(), [schema.id]);
-        assert!(admission.admit(next.clone(), WALL, Duration::ZERO).expect("fine").row.schemas.is_empty());
+        assert!(admission.admit(next.clone(), 0, WALL, Duration::ZERO).expect("fine").row.schemas.is_empty());
         admission.repeat_schemas();
-        assert_eq!(admission.admit(next, WALL, Duration::ZERO).expect("fine").row.schemas.len(), 1);
+        assert_eq!(admission.admit(next, 0, WALL, Duration::ZERO).expect("fine").row.schemas.len(), 1);
     }
 }

@@ -42,7 +42,7 @@ impl Room {
         let mut newest: Vec<_> = self.live.read(|head| {
             let shown = head.select(Some(name)).map(|series| {
                 let instance = series.key().labels.get("instance").unwrap_or_default().to_string();
-                (instance, series.newest().map(|sample| sample.value).filter(|value| !value.is_nan()))
+                (instance, series.last().map(|sample| sample.value).filter(|value| !value.is_nan()))
             });
             shown.collect()
         });
@@ -78,7 +78,7 @@ fn hello(number: u128) -> Hello {
 fn frame(at: Timestamp, value: f64) -> Frame {
     let key = SeriesKey::try_new("cpu", [("instance", "what it says of itself")]).expect("legal");
     let series = vec![SeriesDef { key, kind: Kind::Gauge }];
-    let schema = Arc::new(Schema { source: "host".into(), series });
+    let schema = Arc::new(Schema { source: "host".into(), interval: Duration::ZERO, series });
     Frame::try_new(SchemaId(1), schema, vec![Pass { at, values: vec![value] }]).expect("fits")
 }
 
@@ -144,14 +144,54 @@ fn a_hello_keeps_when_an_agent_was_first_seen_and_where_its_stream_stood() {
 #[test]
 fn an_agents_clock_is_compared_with_ours_at_its_hello() {
     let room = Room::new();
-    for (ahead, offset) in [(90_500, 90.5), (-500, -0.5), (i64::MAX, (i64::MAX - NOW.as_millis() - 2) as f64 / 1000.0)]
-    {
+    for (ahead, offset, correction) in [(90_500, 90.5, 90_500), (-500, -0.5, 0), (-2_000, -2.0, -2_000)] {
         let wall = Timestamp::from_millis(room.clock.wall().as_millis().saturating_add(ahead));
         room.live.hello(&Hello { wall, ..hello(1) });
-        assert_eq!(room.live.agent(id(1)).and_then(|agent| agent.clock_offset_seconds), Some(offset));
+        assert_eq!(room.live.correction_ms(id(1)), correction);
         room.up();
         assert_eq!(room.newest(AGENT_CLOCK_OFFSET_SECONDS.name), [shown("agenda-1", offset)]);
     }
+    let wall = room.clock.wall() + SECOND * 7;
+    room.live.hear_clock(id(1), ClockReading { wall, was_set: true });
+    assert_eq!(room.live.correction_ms(id(1)), 7_000);
+    assert_eq!(room.live.correction_ms(id(2)), 0, "nobody knows it");
+}
+
+#[test]
+fn rules_look_at_a_sample_that_is_a_little_ahead_but_not_at_one_that_is_far() {
+    let room = Room::new();
+    room.hello(1);
+    assert_eq!(room.live.evaluation_time(NOW), NOW);
+    room.live.append(id(1), &[frame(NOW + SECOND, 1.0)]);
+    assert_eq!(room.live.evaluation_time(NOW), NOW + SECOND);
+    room.live.append(id(1), &[frame(NOW + SECOND * 60, 1.0)]);
+    assert_eq!(room.live.evaluation_time(NOW), NOW + SECOND);
+    assert_eq!(room.live.evaluation_time(NOW + SECOND * 5), NOW + SECOND * 5);
+    assert_eq!(room.live.evaluation_time(NOW - SECOND * 9), NOW - SECOND * 7, "our clock was set back");
+}
+
+#[test]
+fn a_source_that_hangs_ends_while_its_agent_goes_on() {
+    let room = Room::new();
+    room.hello(1);
+    let pass_of = |source: &str, value| {
+        let one = frame(room.clock.wall(), value);
+        let mut schema = (*one.schema).clone();
+        (schema.source, schema.interval) = (source.into(), SECOND);
+        schema.series[0].key = SeriesKey::try_new(source, []).expect("legal");
+        let schema_id = SchemaId(source.len() as u64);
+        room.live.append(id(1), &[Frame { schema_id, schema: Arc::new(schema), ..one }]);
+    };
+    pass_of("filesystem", 1.0);
+    for second in 0..6 {
+        room.clock.advance(SECOND);
+        pass_of("host", f64::from(second));
+        room.live.sweep();
+    }
+    assert_eq!(room.newest("filesystem"), [("agenda-1".into(), None)]);
+    assert_eq!(room.newest("host"), [shown("agenda-1", 5.0)]);
+    pass_of("filesystem", 2.0);
+    assert_eq!(room.newest("filesystem"), [shown("agenda-1", 2.0)]);
 }
 
 #[test]
@@ -280,7 +320,7 @@ fn what_an_agent_kept_in_its_spool_does_not_tell_how_things_stand_now() {
     let room = Room::after_restart(vec![row(1, SECOND * 600, None)]);
     room.hello(1);
     room.live.append(id(1), &[frame(NOW - SECOND * 600, 1.0)]);
-    room.live.append(id(1), &[frame(NOW - SECOND * 4, 2.0)]);
+    room.live.append(id(1), &[frame(NOW - SECOND * 6, 2.0)]);
     assert!(!room.live.has_settled());
     room.live.append(id(1), &[frame(NOW - SECOND, 3.0)]);
     assert!(room.live.has_settled());

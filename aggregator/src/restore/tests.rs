@@ -52,12 +52,12 @@ impl Aggregator {
         let (admission, known, seq) = self.admissions.get_mut(&agent_id).expect("it said hello");
         *seq += 1;
         let def = |name: &&str| SeriesDef { key: SeriesKey::try_new(name, []).expect("legal"), kind: Kind::Gauge };
-        let schema = SchemaBytes::encode(source, &names.iter().map(def).collect::<Vec<_>>());
+        let schema = SchemaBytes::encode(source, Duration::ZERO, &names.iter().map(def).collect::<Vec<_>>());
         let pass = Pass { at: self.clock.wall(), values: values.to_vec() };
         let record = encode_record(&[(&schema, &[pass])]).expect("small");
         let mut raw = RawBatch::from_record(&record, Position { epoch: 1, seq: *seq }).expect("reads back");
         raw.strip(known);
-        let admitted = admission.admit(raw, self.clock.wall(), self.clock.monotonic()).expect("it is fine");
+        let admitted = admission.admit(raw, 0, self.clock.wall(), self.clock.monotonic()).expect("it is fine");
         self.database.store.commit(&[admitted.row]).await.expect("it is there");
         self.live.append(agent_id, &admitted.batch.frames);
     }

@@ -65,7 +65,7 @@ impl Ground {
     fn report(&self) {
         let key = SeriesKey::try_new("cpu", []).expect("legal");
         let series = vec![SeriesDef { key, kind: Kind::Gauge }];
-        let schema = Arc::new(Schema { source: "host".into(), series });
+        let schema = Arc::new(Schema { source: "host".into(), interval: Duration::ZERO, series });
         let pass = Pass { at: self.clock.wall(), values: vec![1.0] };
         let frame = Frame::try_new(SchemaId(1), schema, vec![pass]).expect("fits");
         self.live.append(Uuid::from_u128(1), &[frame]);

@@ -6,7 +6,8 @@
 //!  name ───────────► [series id, …]                   the index: what selectors begin with
 //! ```
 //! A frame whose schema is the current one appends by position, without hashing a label. A new schema of a source
-//! replaces the old: the series that it no longer has end with a staleness marker.
+//! replaces the old: the series that it no longer has end with a staleness marker. So do those of an agent that is gone,
+//! and of a source that fell behind the others of its agent.
 //!
 //! Limits: [`Limits`]. Beyond them existing series go on and new ones are refused and counted.
 
@@ -53,12 +54,32 @@ pub struct Appended {
     pub not_a_number: usize,
 }
 
+/// A source has ended when it is so many of its intervals behind the others of its agent.
+pub const BEHIND_INTERVALS: u32 = 3;
+/// But not before this: a pass may take its deadline of half a second, and a machine under load is late, not dead.
+const BEHIND_MIN: Duration = Duration::from_secs(5);
+
+/// Ends a series right after the sample that came last.
+const LAST: Timestamp = Timestamp::from_millis(i64::MIN);
+
 type SeriesId = u64;
+
+/// What an agent reports now.
+#[derive(Debug, Default)]
+struct Sources {
+    by_name: BTreeMap<String, Source>,
+    /// When the pass that came last was taken.
+    last_at: Option<Timestamp>,
+}
 
 /// What a source reports now.
 #[derive(Debug)]
 struct Source {
     schema_id: SchemaId,
+    /// How often it takes a pass; zero where it has no rhythm.
+    interval: Duration,
+    /// When its pass that came last was taken.
+    last_at: Timestamp,
     /// By position in the schema; `None` where a limit kept the series out.
     series: Vec<Option<SeriesId>>,
 }
@@ -70,11 +91,20 @@ pub struct Head {
     series: HashMap<SeriesId, Series>,
     by_key: HashMap<SeriesKey, SeriesId>,
     by_name: BTreeMap<MetricName, Vec<SeriesId>>,
-    /// By agent, then by the source's name: a page asks for one agent at a time.
-    sources: HashMap<Uuid, BTreeMap<String, Source>>,
+    /// By agent: a page asks for one at a time.
+    sources: HashMap<Uuid, Sources>,
     owned: HashMap<Uuid, usize>,
     next_id: SeriesId,
     samples: usize,
+}
+
+// === impl Source ===
+
+impl Source {
+    fn is_late(&self, agent_last_at: Timestamp) -> bool {
+        let patience = (self.interval * BEHIND_INTERVALS).max(BEHIND_MIN);
+        !self.interval.is_zero() && agent_last_at.since(self.last_at) > patience
+    }
 }
 
 // === impl Limits ===
@@ -110,9 +140,13 @@ impl Head {
             appended.over_limit = frame.passes.iter().map(|pass| pass.values.len()).sum();
             return appended;
         }
-        let sources = self.sources.get(&origin.agent_id);
-        let known = sources.and_then(|sources| sources.get(&frame.schema.source));
-        let Some(ids) = known.map(|known| &known.series) else { return appended };
+        let Some(sources) = self.sources.get_mut(&origin.agent_id) else { return appended };
+        let Some(source) = sources.by_name.get_mut(&frame.schema.source) else { return appended };
+        if let Some(pass) = frame.passes.last() {
+            source.last_at = pass.at;
+            sources.last_at = Some(pass.at);
+        }
+        let ids = &source.series;
         let cap = self.limits.samples_per_series;
         for pass in &frame.passes {
             for (id, &value) in ids.iter().zip(&pass.values) {
@@ -127,19 +161,38 @@ impl Head {
         appended
     }
 
-    /// Ends everything that an agent reports: it said goodbye, or was silent for too long.
-    pub fn end_agent(&mut self, agent_id: Uuid, at: Timestamp) {
+    /// Ends everything that an agent reports, right after the last of it: it said goodbye, or was silent for too long.
+    /// By its own clock, so that what it sends when it comes back lies after the end.
+    pub fn end_agent(&mut self, agent_id: Uuid) {
         let ended = self.sources.remove(&agent_id).unwrap_or_default();
-        self.end_series(ended.into_values().flat_map(|source| source.series).flatten(), at);
+        self.end_series(ended.by_name.into_values().flat_map(|source| source.series).flatten(), LAST);
     }
 
-    /// What an agent reports now: the series of its current schemas whose newest sample is a value.
+    /// Ends the sources of an agent that fell behind its others by more than [`BEHIND_INTERVALS`] of their own: one
+    /// that hangs must not show its last values as those of now. Returns their names.
+    ///
+    /// They are compared with each other, not with our clock: what an agent kept in its spool comes late, but in order.
+    pub fn end_late_sources(&mut self, agent_id: Uuid) -> Vec<String> {
+        let Some(sources) = self.sources.get_mut(&agent_id) else { return Vec::new() };
+        let Some(last_at) = sources.last_at else { return Vec::new() };
+        let late: Vec<String> = sources
+            .by_name
+            .iter()
+            .filter(|(_, source)| source.is_late(last_at))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let ended: Vec<Source> = late.iter().filter_map(|name| sources.by_name.remove(name)).collect();
+        self.end_series(ended.into_iter().flat_map(|source| source.series).flatten(), LAST);
+        late
+    }
+
+    /// What an agent reports now: the series of its current schemas that did not end, with the sample that came last.
     pub fn latest(&self, agent_id: Uuid) -> impl Iterator<Item = (&Series, Sample)> {
-        let sources = self.sources.get(&agent_id).into_iter().flat_map(BTreeMap::values);
+        let sources = self.sources.get(&agent_id).into_iter().flat_map(|sources| sources.by_name.values());
         let ids = sources.flat_map(|source| source.series.iter().copied().flatten());
         ids.filter_map(|id| self.series.get(&id)).filter_map(|series| {
-            let newest = series.newest().filter(|sample| !is_stale(sample.value))?;
-            Some((series, newest))
+            let last = series.last().filter(|sample| !is_stale(sample.value))?;
+            Some((series, last))
         })
     }
 
@@ -159,7 +212,7 @@ impl Head {
         let current: HashSet<SeriesId> = self
             .sources
             .values()
-            .flat_map(BTreeMap::values)
+            .flat_map(|sources| sources.by_name.values())
             .flat_map(|source| source.series.iter().copied().flatten())
             .collect();
         let mut dead = Vec::new();
@@ -186,12 +239,12 @@ impl Head {
     }
 
     fn source(&self, agent_id: Uuid, frame: &Frame) -> Option<&Source> {
-        self.sources.get(&agent_id)?.get(&frame.schema.source)
+        self.sources.get(&agent_id)?.by_name.get(&frame.schema.source)
     }
 
     /// Makes the frame's schema the current one of its source. False when the agent has too many sources.
     fn replace_schema(&mut self, origin: &Origin, frame: &Frame) -> bool {
-        let sources = self.sources.entry(origin.agent_id).or_default();
+        let sources = &mut self.sources.entry(origin.agent_id).or_default().by_name;
         let old = sources.remove(&frame.schema.source);
         if old.is_none() && sources.len() >= SOURCES_PER_AGENT_MAX {
             return false;
@@ -205,12 +258,15 @@ impl Head {
                 self.series_id(SeriesKey { name: def.key.name.clone(), labels }, def.kind, origin.agent_id)
             })
             .collect();
-        if let (Some(old), Some(at)) = (old, frame.passes.first().map(|pass| pass.at)) {
+        let first_at = frame.passes.first().map_or(LAST, |pass| pass.at);
+        let last_at = frame.passes.last().map(|pass| pass.at).or(old.as_ref().map(|old| old.last_at));
+        if let Some(old) = old {
             let kept: HashSet<SeriesId> = ids.iter().copied().flatten().collect();
-            self.end_series(old.series.into_iter().flatten().filter(|id| !kept.contains(id)), at);
+            self.end_series(old.series.into_iter().flatten().filter(|id| !kept.contains(id)), first_at);
         }
-        let source = Source { schema_id: frame.schema_id, series: ids };
-        self.sources.entry(origin.agent_id).or_default().insert(frame.schema.source.clone(), source);
+        let last_at = last_at.unwrap_or_default();
+        let source = Source { schema_id: frame.schema_id, interval: frame.schema.interval, last_at, series: ids };
+        self.sources.entry(origin.agent_id).or_default().by_name.insert(frame.schema.source.clone(), source);
         true
     }
 
@@ -274,7 +330,7 @@ fn put(series: &mut Series, sample: Sample, cap: usize, appended: &mut Appended)
             return 0;
         }
         // A marker ends what is there; a second one, or one before any sample, says nothing.
-        if series.newest().is_none_or(|newest| is_stale(newest.value) && newest.at <= sample.at) {
+        if series.last().is_none_or(|last| is_stale(last.value)) {
             return 0;
         }
     }

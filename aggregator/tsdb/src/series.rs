@@ -1,4 +1,7 @@
 //! One series: its identity and its recent samples, oldest first, each time once.
+//!
+//! Samples come in the order of their times nearly always; they do not where their agent's clock was set. What a series
+//! says *now* is therefore the sample that came last, not the one with the greatest time.
 
 use proto::name::SeriesKey;
 use proto::sample::{Kind, STALE, Timestamp, is_stale};
@@ -22,6 +25,8 @@ pub struct Series {
     kind: Kind,
     owner: Uuid,
     samples: VecDeque<Sample>,
+    /// The one that came last.
+    last: Option<Sample>,
 }
 
 /// What became of a sample.
@@ -40,7 +45,7 @@ pub(crate) enum Insert {
 
 impl Series {
     pub(crate) fn new(key: SeriesKey, kind: Kind, owner: Uuid) -> Self {
-        Self { key, kind, owner, samples: VecDeque::new() }
+        Self { key, kind, owner, samples: VecDeque::new(), last: None }
     }
 
     /// Name and labels.
@@ -68,9 +73,9 @@ impl Series {
         self.samples.is_empty()
     }
 
-    /// The newest sample, the staleness marker included.
-    pub fn newest(&self) -> Option<Sample> {
-        self.samples.back().copied()
+    /// The sample that came last, the staleness marker included.
+    pub fn last(&self) -> Option<Sample> {
+        self.last
     }
 
     /// The value at `at`: the newest sample in `(at - lookback, at]`, unless that is the staleness marker.
@@ -96,15 +101,17 @@ impl Series {
             return Insert::TooOld;
         }
         self.samples.insert(index, sample);
+        self.last = Some(sample);
         if evicted {
             self.samples.pop_front();
         }
         Insert::Kept { evicted }
     }
 
-    /// Ends the series at `at`, unless it has ended already. Returns what became of the marker.
+    /// Ends the series at `at`, but after the sample that came last, unless it has ended already. Returns what became of
+    /// the marker.
     pub(crate) fn end(&mut self, at: Timestamp, cap: usize) -> Option<Insert> {
-        let last = self.newest()?;
+        let last = self.last?;
         (!is_stale(last.value)).then(|| self.insert(Sample { at: at.max(last.at + ONE_MS), value: STALE }, cap))
     }
 
@@ -112,6 +119,9 @@ impl Series {
     pub(crate) fn truncate(&mut self, before: Timestamp) -> usize {
         let dropped = self.samples.partition_point(|sample| sample.at < before);
         self.samples.drain(..dropped);
+        if self.samples.is_empty() {
+            self.last = None;
+        }
         if self.samples.capacity() > 4 * self.samples.len().max(16) {
             self.samples.shrink_to_fit();
         }

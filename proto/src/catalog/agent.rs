@@ -25,6 +25,7 @@ pub(super) const AGENT_ROWS: &[&Metric] = &[
     &UPLINK_BATCHES_SENT_TOTAL,
     &UPLINK_BATCHES_ACKED_TOTAL,
     &UPLINK_BATCHES_REFUSED_TOTAL,
+    &CLOCK_STEPS_TOTAL,
     &AGENT_RESIDENT_BYTES,
     &AGENT_CPU_SECONDS_TOTAL,
 ];
@@ -188,6 +189,14 @@ pub const UPLINK_BATCHES_REFUSED_TOTAL: Metric = Metric {
     unit: "1",
     labels: &[],
     help: "Batches that the aggregator refused for good; they lie in the spool's dead folder.",
+};
+/// Times that the wall clock was set.
+pub const CLOCK_STEPS_TOTAL: Metric = Metric {
+    name: "monitoring_clock_steps_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Times that the agent's wall clock moved by half a second or more against the monotonic one: it was set, or the machine slept.",
 };
 /// Memory of the agent.
 pub const AGENT_RESIDENT_BYTES: Metric = Metric {

@@ -65,7 +65,7 @@ pub const AGENT_CLOCK_OFFSET_SECONDS: Metric = Metric {
     kind: Gauge,
     unit: "seconds",
     labels: &["service", "instance"],
-    help: "How far the agent's clock is ahead of the aggregator's, measured when it connected.",
+    help: "How far the agent's clock is ahead of the aggregator's; beyond two seconds its samples' times are corrected by it.",
 };
 /// Open streams.
 pub const INGEST_STREAMS: Metric =

@@ -25,7 +25,7 @@ fn gauge(name: &str, labels: &[(&str, &str)]) -> SeriesDef {
 }
 
 fn schema() -> SchemaBytes {
-    SchemaBytes::encode("host", &[gauge("a", &[]), gauge("b_bytes", &[("device", "sda")])])
+    SchemaBytes::encode("host", Duration::ZERO, &[gauge("a", &[]), gauge("b_bytes", &[("device", "sda")])])
 }
 
 fn pass(at: i64, values: &[f64]) -> Pass {
@@ -65,6 +65,13 @@ fn golden_bytes_of_what_an_agent_says() {
     insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Batch(batch))));
     insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Batch(RawBatch::for_gap(&gap)))));
     insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Goodbye { reason: "shutdown".into() })));
+    insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Clock(reading()))));
+    let back = decode_from_agent(from_agent_bytes(FromAgent::Clock(reading())).as_slice());
+    assert_eq!(back, Ok(FromAgent::Clock(reading())));
+}
+
+fn reading() -> ClockReading {
+    ClockReading { wall: Timestamp::from_millis(-1_795), was_set: true }
 }
 
 #[test]
@@ -177,13 +184,41 @@ fn a_gap_stands_at_the_last_lost_record_and_comes_back_as_it_was() {
 }
 
 #[test]
-fn passes_from_the_future_are_moved_to_their_arrival_and_counted() {
-    let mut batch = raw(&[(&schema(), &[pass(10, &[1.0, 2.0]), pass(9_999, &[1.0, 2.0])])]);
+fn passes_from_the_future_are_moved_to_their_arrival_together_and_counted() {
+    let at = |millis| pass(millis, &[1.0, 2.0]);
+    let mut batch = raw(&[(&schema(), &[at(10), at(9_997), at(9_999)])]);
     let (latest, now) = (Timestamp::from_millis(100), Timestamp::from_millis(50));
+    assert_eq!(batch.restamp_future(latest, now), 2);
+    assert_eq!(times(&batch), [10, 48, 50], "their distances are kept");
+    assert_eq!(batch.restamp_future(latest, now), 0);
+    let mut batch = raw(&[(&schema(), &[at(i64::MAX)])]);
     assert_eq!(batch.restamp_future(latest, now), 1);
+    assert_eq!(times(&batch), [50]);
+}
+
+#[test]
+fn a_clock_that_is_ahead_or_behind_is_corrected_and_no_clock_overflows() {
+    let mut batch = raw(&[(&schema(), &[pass(10_000, &[1.0, 2.0])])]);
+    batch.correct_clock(3_000);
+    assert_eq!(times(&batch), [7_000]);
+    batch.correct_clock(-5_000);
+    assert_eq!(times(&batch), [12_000]);
+    batch.correct_clock(i64::MIN);
+    batch.correct_clock(i64::MAX);
+}
+
+/// When the passes of a batch's first frame were taken.
+fn times(batch: &RawBatch) -> Vec<i64> {
     let batch = batch.resolve(&mut HashMap::new()).expect("resolves");
-    let times: Vec<i64> = batch.frames[0].passes.iter().map(|p| p.at.as_millis()).collect();
-    assert_eq!(times, [10, 50]);
+    batch.frames[0].passes.iter().map(|p| p.at.as_millis()).collect()
+}
+
+#[test]
+fn a_source_says_how_often_it_takes_a_pass_and_not_too_seldom() {
+    let every = |interval| SchemaBytes::encode("host", interval, &[gauge("a", &[])]).decode();
+    assert_eq!(every(INTERVAL_MAX).map(|schema| schema.interval), Ok(INTERVAL_MAX));
+    let too_seldom = every(INTERVAL_MAX + Duration::from_millis(1)).expect_err("over the limit");
+    assert_eq!(too_seldom, Refused::SourceInterval { source_name: "host".into(), interval_ms: 120_001 });
 }
 
 /// A batch of one frame whose schema and passes were changed on the wire.
@@ -245,7 +280,7 @@ fn each_mistake_of_a_batch_is_named() {
 #[test]
 fn a_batch_larger_than_the_limit_is_refused_before_it_reaches_the_spool() {
     let wide: Vec<SeriesDef> = (0..1000).map(|i| gauge(&format!("m{i}"), &[])).collect();
-    let schema = SchemaBytes::encode("host", &wide);
+    let schema = SchemaBytes::encode("host", Duration::ZERO, &wide);
     let passes: Vec<Pass> = (0..500).map(|at| pass(at, &vec![1.0; 1000])).collect();
     assert!(matches!(encode_record(&[(&schema, &passes)]), Err(Refused::TooLarge(_))));
 }
@@ -253,7 +288,7 @@ fn a_batch_larger_than_the_limit_is_refused_before_it_reaches_the_spool() {
 #[test]
 fn a_large_batch_is_packed_on_the_wire_and_comes_back_as_it_was() {
     let wide: Vec<SeriesDef> = (0..100).map(|i| gauge(&format!("m{i}"), &[("device", "sda")])).collect();
-    let schema = SchemaBytes::encode("host", &wide);
+    let schema = SchemaBytes::encode("host", Duration::ZERO, &wide);
     let batch = raw(&[(&schema, &[pass(1, &vec![1.0; 100])])]);
     let bytes = from_agent_bytes(FromAgent::Batch(batch.clone()));
     assert!(bytes.len() < batch.encoded_bytes() / 2, "{} of {}", bytes.len(), batch.encoded_bytes());
@@ -306,7 +341,7 @@ proptest! {
         times in proptest::collection::vec(any::<i64>(), 1..5),
     ) {
         let series: Vec<SeriesDef> = (0..values.len()).map(|i| gauge(&format!("m{i}"), &[("i", "x")])).collect();
-        let schema = SchemaBytes::encode("host", &series);
+        let schema = SchemaBytes::encode("host", Duration::ZERO, &series);
         let floats: Vec<f64> = values.iter().map(|bits| f64::from_bits(*bits)).collect();
         let passes: Vec<Pass> = times.iter().map(|at| pass(*at, &floats)).collect();
         let batch = raw(&[(&schema, &passes)]).resolve(&mut HashMap::new()).expect("resolves");

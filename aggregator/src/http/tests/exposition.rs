@@ -60,7 +60,7 @@ async fn the_page_of_two_agents_and_ourselves_in_text() {
     # TYPE http_requests_total counter
     http_requests_total{clinic_id="00000000-0000-0000-0000-0000000000c1",instance="agenda-1",route="/v1/\"x\"\\y",service="agenda"} 7
     http_requests_total{instance="mensageria-1",route="/v1/\"x\"\\y",service="mensageria"} 7
-    # HELP monitoring_agent_clock_offset_seconds How far the agent's clock is ahead of the aggregator's, measured when it connected.
+    # HELP monitoring_agent_clock_offset_seconds How far the agent's clock is ahead of the aggregator's; beyond two seconds its samples' times are corrected by it.
     # TYPE monitoring_agent_clock_offset_seconds gauge
     monitoring_agent_clock_offset_seconds{instance="agenda-1",service="agenda"} 0
     monitoring_agent_clock_offset_seconds{instance="mensageria-1",service="mensageria"} 0
@@ -108,7 +108,7 @@ async fn the_page_of_two_agents_and_ourselves_in_openmetrics() {
     # TYPE http_requests counter
     http_requests_total{clinic_id="00000000-0000-0000-0000-0000000000c1",instance="agenda-1",route="/v1/\"x\"\\y",service="agenda"} 7
     http_requests_total{instance="mensageria-1",route="/v1/\"x\"\\y",service="mensageria"} 7
-    # HELP monitoring_agent_clock_offset_seconds How far the agent's clock is ahead of the aggregator's, measured when it connected.
+    # HELP monitoring_agent_clock_offset_seconds How far the agent's clock is ahead of the aggregator's; beyond two seconds its samples' times are corrected by it.
     # TYPE monitoring_agent_clock_offset_seconds gauge
     monitoring_agent_clock_offset_seconds{instance="agenda-1",service="agenda"} 0
     monitoring_agent_clock_offset_seconds{instance="mensageria-1",service="mensageria"} 0

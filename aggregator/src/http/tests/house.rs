@@ -178,9 +178,9 @@ pub(in crate::http) fn frame(at: Timestamp, reported: &[Reported]) -> Frame {
         kind: kind_of(name),
     };
     let series: Vec<SeriesDef> = reported.iter().map(def).collect();
-    let schema_id = SchemaBytes::encode("test", &series).id;
+    let schema_id = SchemaBytes::encode("test", Duration::ZERO, &series).id;
     let values = reported.iter().map(|(.., value)| *value).collect();
-    let schema = Arc::new(Schema { source: "test".into(), series });
+    let schema = Arc::new(Schema { source: "test".into(), interval: Duration::ZERO, series });
     Frame::try_new(schema_id, schema, vec![Pass { at, values }]).expect("as many values as series")
 }
 

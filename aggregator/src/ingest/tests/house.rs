@@ -228,7 +228,7 @@ pub(super) fn hello(number: u128) -> RawHello {
 /// A schema of gauges.
 pub(super) fn schema(source: &str, names: &[&str]) -> SchemaBytes {
     let def = |name: &&str| SeriesDef { key: SeriesKey::try_new(name, []).expect("legal"), kind: Kind::Gauge };
-    SchemaBytes::encode(source, &names.iter().map(def).collect::<Vec<_>>())
+    SchemaBytes::encode(source, Duration::ZERO, &names.iter().map(def).collect::<Vec<_>>())
 }
 
 /// A batch whose frames carry their schemas.

@@ -6,7 +6,7 @@ use crate::live::State;
 use crate::store::Store;
 use proto::catalog::AGENT_UP;
 use proto::limits::WINDOW_BATCHES;
-use proto::message::{FromAgent, Position, RefusalReason, ToAgent};
+use proto::message::{ClockReading, FromAgent, Position, RefusalReason, ToAgent};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 fn up(house: &House) -> Vec<f64> {
     house.live.sweep();
     house.live.read(|head| {
-        let newest = head.select(Some(AGENT_UP.name)).filter_map(tsdb::Series::newest);
+        let newest = head.select(Some(AGENT_UP.name)).filter_map(tsdb::Series::last);
         newest.map(|sample| sample.value).filter(|value| !value.is_nan()).collect()
     })
 }
@@ -35,6 +35,23 @@ async fn a_newer_stream_of_the_same_agent_ends_the_older() {
     other.send(1, 1.0).await;
     other.hear_ack(1).await;
     assert!(newer.heard_nothing(), "another agent's stream ends nobody's");
+}
+
+#[tokio::test]
+async fn the_times_of_an_agent_whose_clock_is_wrong_or_is_set_are_those_of_our_clock() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let set_to = |seconds| FromAgent::Clock(ClockReading { wall: NOW - Duration::from_secs(seconds), was_set: true });
+    // Each batch says that it is of one second later than the one before; only the clock that said so differs.
+    let mut times = Vec::new();
+    for (seq, behind) in [(1, 0), (2, 300), (3, 1)] {
+        agent.say(set_to(behind)).await;
+        agent.send(seq, 1.0).await;
+        agent.hear_ack(seq).await;
+        let newest = house.live.read(|head| head.latest(agent.id).map(|(_, sample)| sample.at).next());
+        times.push(newest.expect("it is shown").as_millis() - NOW.as_millis());
+    }
+    assert_eq!(times, [1_000, 302_000, 3_000], "one second behind is within the tolerance");
 }
 
 #[tokio::test]

@@ -109,8 +109,8 @@ impl Desk {
             SeriesDef { key: SeriesKey::try_new(name, labels.iter().copied()).expect("legal"), kind: Kind::Gauge }
         };
         let series: Vec<SeriesDef> = cores.iter().map(def).collect();
-        let schema_id = SchemaBytes::encode(name, &series).id;
-        let schema = Arc::new(Schema { source: name.into(), series });
+        let schema_id = SchemaBytes::encode(name, Duration::ZERO, &series).id;
+        let schema = Arc::new(Schema { source: name.into(), interval: Duration::ZERO, series });
         let pass = Pass { at: self.clock.wall(), values: values.to_vec() };
         let frame = Frame::try_new(schema_id, schema, vec![pass]).expect("fits");
         self.live.append(Uuid::from_u128(number), &[frame]);

@@ -22,7 +22,7 @@ fn frame(schema: u64, names: &[&str], times: &[i64]) -> Frame {
         key: SeriesKey::try_new(name, [("service", "a lie"), ("device", "sda")]).expect("legal"),
         kind: Kind::Gauge,
     });
-    let schema_of = Arc::new(Schema { source: "host".into(), series: defs.collect() });
+    let schema_of = Arc::new(Schema { source: "host".into(), interval: Duration::ZERO, series: defs.collect() });
     let passes = times.iter().map(|&time| Pass { at: at(time), values: vec![time as f64; names.len()] }).collect();
     Frame::try_new(SchemaId(schema), schema_of, passes).expect("fits")
 }
@@ -78,12 +78,60 @@ fn the_same_frame_again_changes_nothing() {
 fn a_silent_agents_series_end_and_come_back_when_it_speaks_again() {
     let mut head = Head::new(Limits::default());
     head.append(&origin(), &frame(1, &["a"], &[10]));
-    head.end_agent(AGENT, at(20));
+    head.end_agent(AGENT);
     assert_eq!(shown(&head), Vec::<String>::new());
     assert_eq!(values(&head, "a", 25), Vec::<f64>::new());
     head.append(&origin(), &frame(1, &["a"], &[30]));
     assert_eq!(shown(&head).len(), 1);
     assert_eq!(values(&head, "a", 30), [30.0]);
+}
+
+#[test]
+fn what_came_last_is_shown_also_when_the_agents_clock_was_set_back() {
+    let mut head = Head::new(Limits::default());
+    let last = |head: &Head| head.latest(AGENT).map(|(_, sample)| sample.value).collect::<Vec<_>>();
+    head.append(&origin(), &frame(1, &["a"], &[60_000]));
+    head.append(&origin(), &frame(1, &["a"], &[1_000]));
+    assert_eq!(last(&head), [1_000.0]);
+    assert_eq!(values(&head, "a", 1_500), [1_000.0]);
+    head.end_agent(AGENT);
+    assert_eq!((last(&head), values(&head, "a", 1_500)), (vec![], vec![]));
+    head.append(&origin(), &frame(1, &["a"], &[2_000]));
+    assert_eq!((last(&head), values(&head, "a", 2_000)), (vec![2_000.0], vec![2_000.0]));
+}
+
+/// A frame of `source`, which takes a pass once a second.
+fn frame_of(source: &str, time: i64) -> Frame {
+    let key = SeriesKey::try_new(source, []).expect("legal");
+    let series = vec![SeriesDef { key, kind: Kind::Gauge }];
+    let schema = Arc::new(Schema { source: source.into(), interval: Duration::from_secs(1), series });
+    let id = SchemaId(source.len() as u64);
+    Frame::try_new(id, schema, vec![Pass { at: at(time), values: vec![time as f64] }]).expect("fits")
+}
+
+#[test]
+fn a_source_that_falls_behind_the_others_ends_and_comes_back() {
+    let mut head = Head::new(Limits::default());
+    let mut now = |source: &str, time: i64| {
+        head.append(&origin(), &frame_of(source, time));
+        let late = head.end_late_sources(AGENT);
+        (late, values(&head, "disk", time).len(), shown(&head).len())
+    };
+    assert_eq!(now("disk", 1_000), (vec![], 1, 1));
+    assert_eq!(now("cpu", 6_000), (vec![], 1, 2));
+    assert_eq!(now("cpu", 6_001), (vec!["disk".into()], 0, 1), "five seconds are over");
+    assert_eq!(now("cpu", 7_000), (vec![], 0, 1), "it is told once");
+    assert_eq!(now("disk", 7_500), (vec![], 1, 2));
+    assert_eq!(now("cpu", 1_000), (vec![], 1, 2), "a clock that was set back makes nobody late");
+}
+
+#[test]
+fn a_source_without_a_rhythm_is_never_late() {
+    let mut head = Head::new(Limits::default());
+    head.append(&origin(), &frame(99, &["a"], &[1_000]));
+    head.append(&origin(), &frame_of("cpu", 1_000_000));
+    assert_eq!(head.end_late_sources(AGENT), Vec::<String>::new());
+    assert_eq!(head.end_late_sources(Uuid::from_u128(9)), Vec::<String>::new(), "nor an agent that nobody knows");
 }
 
 #[test]
@@ -115,7 +163,8 @@ fn an_agent_with_too_many_sources_is_refused_the_next() {
     let mut head = Head::new(Limits::default());
     for index in 0..=SOURCES_PER_AGENT_MAX {
         let mut one = frame(index as u64, &["a"], &[10 + i64::try_from(index).expect("small")]);
-        let schema = Schema { source: format!("s{index}"), series: one.schema.series.clone() };
+        let schema =
+            Schema { source: format!("s{index}"), interval: Duration::ZERO, series: one.schema.series.clone() };
         one.schema = Arc::new(schema);
         let appended = head.append(&origin(), &one);
         assert_eq!(appended.over_limit == 1, index == SOURCES_PER_AGENT_MAX);
@@ -138,7 +187,7 @@ fn truncation_forgets_series_that_nobody_reports_and_makes_room() {
     head.append(&origin(), &frame(1, &["a"], &[10]));
     head.truncate(at(1_000_000), Duration::from_secs(1));
     assert_eq!((head.series_count(), head.sample_count()), (1, 0), "it is still reported");
-    head.end_agent(AGENT, at(1_000_000));
+    head.end_agent(AGENT);
     head.truncate(at(2_000_000), Duration::from_secs(1));
     assert_eq!(head.series_count(), 0);
     assert_eq!(head.append(&origin(), &frame(2, &["b"], &[2_000_000])).kept, 1);
