@@ -68,7 +68,7 @@ impl Prometheus {
 
     /// The value of the one series of an instant query.
     fn value(&self, query: &str) -> Option<String> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded = query.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"));
         let answer = get_json(&format!("http://{}/api/v1/query?query={encoded}", self.address))?;
         Some(answer["data"]["result"].get(0)?["value"][1].as_str()?.to_string())
     }
@@ -129,7 +129,7 @@ fn a_real_prometheus_scrapes_the_aggregator_and_finds_each_agent() {
         r#"system_memory_total_bytes{service="agenda", job="aggregator"}"#,
         r#"system_memory_total_bytes{service="agenda", job="agenda"}"#,
         r#"monitoring_agent_up{instance="agenda-1"}"#,
-        r#"sum(rate(monitoring_ingest_samples_total[1m]))"#,
+        "sum(rate(monitoring_ingest_samples_total[1m]))",
     ] {
         wait_for(query, || prometheus.value(query).is_some_and(|value| value.parse::<f64>().is_ok_and(|v| v > 0.0)));
     }
