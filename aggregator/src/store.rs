@@ -1,15 +1,15 @@
 //! The database behind one trait: SQLite embedded, PostgreSQL in production, one contract suite for both.
 //!
 //! A row type here is plain data; what it means is decided by `ingest` and `rules`. Every method that writes is one
-//! transaction, durable when it returns (`synchronous_commit = on`, `synchronous = FULL`); `prune` alone is several.
+//! transaction, durable when it returns (`synchronous_commit = on`, `synchronous = FULL`); `prune` and `prune_history` alone are several.
 //! Dropping a method's future leaves no transaction open: what it began is rolled back, or was committed already.
 //!
 //! Times are kept to the millisecond, `interval` too. Numbers that SQL cannot hold are refused ([`StoreError::BadRow`]).
 //!
 //! ```text
-//! open ── url ──┬─► sqlite  ── sqlite/{open,commit,evaluation}      row     Rust's types ⇄ SQL's
-//!               └─► postgres ─ postgres/{connect,commit,evaluation} ledger  what a group of batches changes
-//!                                                                   fault   which errors pass
+//! open ── url ──┬─► sqlite  ── sqlite/{open,commit,evaluation,history}      row     Rust's types ⇄ SQL's
+//!               └─► postgres ─ postgres/{connect,commit,evaluation,history} ledger  what a group of batches changes
+//!                                                                           fault   which errors pass
 //! ```
 
 mod fault;
@@ -24,6 +24,10 @@ use proto::sample::{SchemaId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
+
+/// How often a long stream's schemas are stored again, so that pruning tells those in use from those that are not: one
+/// that a batch needs was refreshed so long before the batch at the most.
+pub const SCHEMA_REFRESH: Duration = Duration::from_secs(3600);
 
 /// What an agent said of itself, and where its stream stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,6 +172,37 @@ pub struct RuleRow {
     pub instances: Vec<InstanceRow>,
 }
 
+/// A sign of life of the aggregator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// When it lived, by its wall clock.
+    pub alive_at: Timestamp,
+    /// How far it believed that clock; what is deleted by age goes by this.
+    pub trusted_at: Timestamp,
+}
+
+/// What `prune_history` deletes: everything that ended before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryBefore {
+    /// Notifications that were finished before.
+    pub notifications: Timestamp,
+    /// Alerts that were resolved before; active ones stay.
+    pub alerts: Timestamp,
+    /// Agents of which nothing came since, and epochs of which no batch did.
+    pub agents: Timestamp,
+}
+
+/// How much `prune_history` deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrunedHistory {
+    /// Finished notifications.
+    pub notifications: u64,
+    /// Resolved alerts.
+    pub alerts: u64,
+    /// Agents.
+    pub agents: u64,
+}
+
 /// Which alerts to read. Every read takes a scope: a clinic's alerts, or, said aloud, all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -193,6 +228,14 @@ pub enum StoreError {
     Locked {
         /// The file.
         path: String,
+    },
+    /// The file or its directory is not ours to write to.
+    #[error("cannot use {path}; let this user write there, or set --database to another place")]
+    Unusable {
+        /// The file or directory.
+        path: String,
+        /// Why.
+        source: std::io::Error,
     },
     /// The file is not this program's: damaged, or someone else's.
     #[error("{path} is not a database of this program ({problem}); move it away, or restore it from a backup")]
@@ -227,7 +270,8 @@ pub trait Store: Send + Sync {
     /// The database's kind and version, for `/status`; proves that it answers.
     async fn ping(&self) -> Result<String, StoreError>;
 
-    /// Notes a `Hello`: inserts the agent or updates what it says of itself, and takes back an earlier goodbye.
+    /// Notes a `Hello`: inserts the agent or updates what it says of itself, and takes back an earlier goodbye. Where its
+    /// service, instance or clinic changes, `replay` leaves out what came before.
     async fn save_agent(&self, agent: &AgentRow) -> Result<(), StoreError>;
 
     /// Notes a goodbye. Of an unknown agent nothing is noted.
@@ -247,12 +291,23 @@ pub trait Store: Send + Sync {
 
     /// Calls `each` with every batch received at or after `since`, in the order in which they were stored, without
     /// holding them all in memory: a page at a time, no transaction over the whole. Batches of one agent and epoch come
-    /// in their sequence; what is stored while it runs may come or not.
+    /// in their sequence; what is stored while it runs may come or not. Left out is what an agent sent under another
+    /// service, instance or clinic than it has now: it must not be shown as this one's.
     async fn replay(&self, since: Timestamp, each: &mut (dyn FnMut(BatchRow) + Send)) -> Result<(), StoreError>;
 
-    /// Deletes batches received before `before`, in steps that hold no lock for long, and schemas that no batch has
-    /// refreshed since. Positions are kept, so a replay of a deleted batch is still known. Returns how many batches.
+    /// Deletes batches received before `before`, in steps that hold no lock for long, and schemas that none of the others
+    /// needs ([`SCHEMA_REFRESH`]). Positions are kept, so a replay of a deleted batch is still known. Returns how many
+    /// batches.
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Deletes what is over for so long, in steps that hold no lock for long.
+    async fn prune_history(&self, before: &HistoryBefore) -> Result<PrunedHistory, StoreError>;
+
+    /// Notes that the aggregator lives; there is one such row.
+    async fn save_pulse(&self, pulse: Pulse) -> Result<(), StoreError>;
+
+    /// The last pulse; `None` in a new database. It lived also when it stored the last evaluation.
+    async fn load_pulse(&self) -> Result<Option<Pulse>, StoreError>;
 
     /// Stores what one evaluation changed. Sending the same again is safe: a notification that waits, or was finished, is
     /// not made a second time.
@@ -277,6 +332,10 @@ pub trait Store: Send + Sync {
     /// One that does not wait (any more) is left as it is.
     async fn finish_notification(&self, id: Uuid, outcome: &str, at: Timestamp) -> Result<(), StoreError>;
 
+    /// Keeps the newest `keep` notifications that wait; older ones are finished with the outcome `outbox_full`. Returns
+    /// how many those were, by channel.
+    async fn shed_outbox(&self, keep: u32, at: Timestamp) -> Result<Vec<(String, u64)>, StoreError>;
+
     /// Puts a notification off after a failed attempt.
     async fn defer_notification(&self, id: Uuid, attempts: u32, next: Timestamp) -> Result<(), StoreError>;
 
@@ -298,5 +357,13 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match url::parse(url)? {
         url::Target::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(&path).await?),
         url::Target::Postgres(options) => Arc::new(postgres::PostgresStore::open(*options).await?),
+    })
+}
+
+/// What kind of database a URL means, or what is wrong with it. Asks nobody.
+pub fn kind(url: &str) -> Result<&'static str, StoreError> {
+    Ok(match url::parse(url)? {
+        url::Target::Sqlite(_) => "SQLite",
+        url::Target::Postgres(_) => "PostgreSQL",
     })
 }

@@ -1,6 +1,6 @@
 //! The contract of [`Store`]: each law is written once and holds on both databases.
 //!
-//! `batches`, `agents` and `rules` are the contract; `open_sqlite` and `open_postgres` are what each database adds: files
+//! `batches`, `agents`, `rules` and `history` are the contract; `open_sqlite` and `open_postgres` are what each database adds: files
 //! and locks here, servers that stop and clinics there.
 
 #[path = "store/agents.rs"]
@@ -11,6 +11,8 @@ mod batches;
 mod fixture;
 #[path = "harness/postgres.rs"]
 mod harness;
+#[path = "store/history.rs"]
+mod history;
 #[path = "store/open_postgres.rs"]
 mod open_postgres;
 #[path = "store/open_sqlite.rs"]
@@ -67,6 +69,8 @@ contract! {
         batches_come_back_whole_and_in_the_order_of_storing,
         a_long_replay_and_a_long_prune_go_in_steps,
         schemas_are_stored_with_their_batch_and_refreshed_by_later_ones,
+        what_an_agent_sent_under_another_name_is_not_replayed,
+        a_replay_after_a_clock_was_set_back_leaves_nothing_out,
         random_groups_are_judged_like_a_naive_twin_judges_them,
         commits_at_the_same_time_store_each_batch_once,
         a_commit_that_is_dropped_leaves_nothing_open,
@@ -84,5 +88,12 @@ contract! {
         due_notifications_come_oldest_first_and_then_as_they_were_made,
         a_deferred_notification_waits_and_a_finished_one_is_history,
         an_evaluation_sent_again_makes_no_second_notification,
+    }
+    history {
+        the_last_sign_of_life_is_the_pulse_or_the_last_evaluation,
+        notifications_that_are_finished_for_long_go,
+        alerts_that_are_resolved_for_long_go_and_active_ones_stay,
+        agents_of_which_nothing_comes_any_more_go_with_their_epochs,
+        of_too_many_notifications_the_newest_wait_on_and_the_others_are_history,
     }
 }

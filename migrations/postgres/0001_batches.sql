@@ -11,11 +11,13 @@ CREATE TABLE monitoring.agents (
     agent_version text        NOT NULL,
     first_seen    timestamptz NOT NULL,
     last_seen     timestamptz NOT NULL,  -- last Hello; batches are noted in agent_epochs
+    renamed_at    timestamptz,           -- when service, instance or clinic changed last; null: never
     stopped_at    timestamptz            -- goodbye; null while it is up or silent
 );
 
--- How far the stream of each (agent, epoch) is stored. Rows are never deleted: they are what makes a replay known after
--- its batch was pruned and after a newer epoch began. last_seq = 0 is an epoch that was opened and holds nothing yet.
+-- How far the stream of each (agent, epoch) is stored: what makes a replay known after its batch was pruned and after a
+-- newer epoch began. Deleted when no batch came for `retention.agents`. last_seq = 0 is an epoch that was opened and holds
+-- nothing yet.
 CREATE TABLE monitoring.agent_epochs (
     generation       bigint      GENERATED ALWAYS AS IDENTITY,  -- orders epochs; clocks do not
     agent_id         uuid        NOT NULL,
@@ -49,5 +51,12 @@ CREATE TABLE monitoring.batches (
 -- The payload is compressed already.
 ALTER TABLE monitoring.batches ALTER COLUMN payload SET STORAGE EXTERNAL;
 
--- For pruning and for replay.
-CREATE INDEX batches_received_at ON monitoring.batches (received_at);
+-- For pruning, and for finding the place where a replay begins without touching the table.
+CREATE INDEX batches_received_at ON monitoring.batches (received_at, id);
+
+-- One row: when an aggregator was alive last, and how far its clock was believed then.
+CREATE TABLE monitoring.pulse (
+    only_row   boolean     PRIMARY KEY DEFAULT TRUE CHECK (only_row),
+    alive_at   timestamptz NOT NULL,
+    trusted_at timestamptz NOT NULL  -- deletion by age goes by this, never by a clock that jumped
+) WITH (fillfactor = 50);  -- updated every few seconds

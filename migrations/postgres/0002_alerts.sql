@@ -33,6 +33,8 @@ CREATE TABLE monitoring.alerts (
 CREATE INDEX alerts_by_age ON monitoring.alerts (created_at DESC, id DESC);
 CREATE INDEX alerts_of_clinic ON monitoring.alerts (clinic_id, created_at DESC, id DESC);
 CREATE INDEX alerts_by_status ON monitoring.alerts (status, created_at DESC, id DESC);
+-- For pruning.
+CREATE INDEX alerts_by_end ON monitoring.alerts (resolved_at) WHERE resolved_at IS NOT NULL;
 
 -- Notifications that wait to be sent.
 CREATE TABLE monitoring.outbox (

@@ -11,11 +11,13 @@ CREATE TABLE agents (
     agent_version TEXT    NOT NULL,
     first_seen    INTEGER NOT NULL,
     last_seen     INTEGER NOT NULL,  -- last Hello; batches are noted in agent_epochs
+    renamed_at    INTEGER,           -- when service, instance or clinic changed last; null: never
     stopped_at    INTEGER            -- goodbye; null while it is up or silent
 ) STRICT;
 
--- How far the stream of each (agent, epoch) is stored. Rows are never deleted: they are what makes a replay known after
--- its batch was pruned and after a newer epoch began. last_seq = 0 is an epoch that was opened and holds nothing yet.
+-- How far the stream of each (agent, epoch) is stored: what makes a replay known after its batch was pruned and after a
+-- newer epoch began. Deleted when no batch came for `retention.agents`. last_seq = 0 is an epoch that was opened and holds
+-- nothing yet.
 CREATE TABLE agent_epochs (
     generation       INTEGER PRIMARY KEY,  -- orders epochs; clocks do not
     agent_id         BLOB    NOT NULL,
@@ -46,5 +48,12 @@ CREATE TABLE batches (
     UNIQUE (agent_id, epoch, seq)
 ) STRICT;
 
--- For pruning and for replay.
+-- For pruning, and for finding the place where a replay begins without touching the table.
 CREATE INDEX batches_received_at ON batches (received_at);
+
+-- One row: when an aggregator was alive last, and how far its clock was believed then.
+CREATE TABLE pulse (
+    only_row   INTEGER PRIMARY KEY CHECK (only_row = 1),
+    alive_at   INTEGER NOT NULL,
+    trusted_at INTEGER NOT NULL  -- deletion by age goes by this, never by a clock that jumped
+) STRICT;

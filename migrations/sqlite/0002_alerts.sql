@@ -31,6 +31,8 @@ CREATE TABLE alerts (
 CREATE INDEX alerts_by_age ON alerts (created_at DESC, id DESC);
 CREATE INDEX alerts_of_clinic ON alerts (clinic_id, created_at DESC, id DESC);
 CREATE INDEX alerts_by_status ON alerts (status, created_at DESC, id DESC);
+-- For pruning.
+CREATE INDEX alerts_by_end ON alerts (resolved_at) WHERE resolved_at IS NOT NULL;
 
 -- Notifications that wait to be sent.
 CREATE TABLE outbox (

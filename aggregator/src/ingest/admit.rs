@@ -3,6 +3,7 @@
 //! One [`Admission`] belongs to one stream: it knows the schemas that this stream has defined, so that a batch may
 //! refer to them. Pure but for the time that comes in as an argument.
 
+pub use crate::store::SCHEMA_REFRESH;
 use crate::store::{BatchRow, SchemaRow};
 use bytes::Bytes;
 use proto::convert::{RawBatch, SchemaBytes};
@@ -18,8 +19,6 @@ use uuid::Uuid;
 /// Series in all the schemas that a stream may refer to. A source changes its schema when a device or a process comes or
 /// goes; beyond this the old ones are forgotten, and an agent that refers to one begins a new stream.
 const SERIES_PER_STREAM: usize = 5 * SERIES_PER_AGENT_MAX;
-/// How often a long stream's schemas are written again, so that the pruning of old batches does not take them.
-pub const SCHEMA_REFRESH: Duration = Duration::from_secs(3600);
 
 /// What a stream has told of itself.
 pub struct Admission {

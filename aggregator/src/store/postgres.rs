@@ -7,11 +7,13 @@
 mod commit;
 mod connect;
 mod evaluation;
+mod history;
 
 use super::row::{Moment, RawAgent, RawAlert, RawBatch, RawInstance, RawNotification, RawSchema};
 use super::row::{bound, group_rules, to_bigint};
 use super::{
-    AgentRow, AlertRow, BatchRow, EvaluationRow, OutboxRow, RuleRow, SchemaRow, Scope, Store, StoreError, Stored,
+    AgentRow, AlertRow, BatchRow, EvaluationRow, HistoryBefore, OutboxRow, PrunedHistory, Pulse, RuleRow,
+    SCHEMA_REFRESH, SchemaRow, Scope, Store, StoreError, Stored,
 };
 use futures::TryStreamExt;
 use proto::sample::Timestamp;
@@ -76,13 +78,17 @@ impl PostgresStore {
 }
 
 const SAVE_AGENT: &str = "
-    INSERT INTO monitoring.agents
+    INSERT INTO monitoring.agents AS known
         (agent_id, service, instance, clinic_id, interval_ms, agent_version, first_seen, last_seen, stopped_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL)
     ON CONFLICT (agent_id) DO UPDATE SET
         service = excluded.service, instance = excluded.instance, clinic_id = excluded.clinic_id,
         interval_ms = excluded.interval_ms, agent_version = excluded.agent_version,
-        last_seen = excluded.last_seen, stopped_at = NULL";
+        last_seen = excluded.last_seen, stopped_at = NULL,
+        renamed_at = CASE
+            WHEN (known.service, known.instance, known.clinic_id)
+                IS NOT DISTINCT FROM (excluded.service, excluded.instance, excluded.clinic_id)
+            THEN known.renamed_at ELSE excluded.last_seen END";
 
 const LOAD_AGENTS: &str = "
     SELECT
@@ -98,10 +104,17 @@ const LOAD_AGENTS: &str = "
     ) newest ON TRUE
     ORDER BY a.agent_id";
 
+// The sum keeps the planner from answering by a walk along the primary key, past every older row.
+const REPLAY_BEGIN: &str = "SELECT min(id + 0) FROM monitoring.batches WHERE received_at >= $1";
+
+// The sum keeps the index on `received_at` out of it: a page is a walk along the primary key from where the one before
+// ended, and the planner takes the newest batches for fewer than they are.
 const REPLAY_PAGE: &str = "
-    SELECT id, agent_id, epoch, seq, received_at, payload FROM monitoring.batches
-    WHERE id > $1 AND received_at >= $2
-    ORDER BY id LIMIT $3";
+    SELECT b.id, b.agent_id, b.epoch, b.seq, b.received_at, b.payload
+    FROM monitoring.batches b LEFT JOIN monitoring.agents a USING (agent_id)
+    WHERE b.id >= $1 AND b.received_at + INTERVAL '0' >= $2
+        AND b.received_at >= coalesce(a.renamed_at, b.received_at)
+    ORDER BY b.id LIMIT $3";
 
 // SKIP LOCKED: another aggregator prunes as well.
 const PRUNE_BATCHES: &str = "
@@ -113,6 +126,13 @@ const PRUNE_SCHEMAS: &str = "
     DELETE FROM monitoring.schemas WHERE (agent_id, schema_id) IN (
         SELECT agent_id, schema_id FROM monitoring.schemas WHERE refreshed_at < $1
         FOR UPDATE SKIP LOCKED)";
+
+const SAVE_PULSE: &str = "
+    INSERT INTO monitoring.pulse (alive_at, trusted_at) VALUES ($1, $2)
+    ON CONFLICT (only_row) DO UPDATE SET alive_at = excluded.alive_at, trusted_at = excluded.trusted_at";
+
+const LOAD_PULSE: &str = "
+    SELECT greatest(alive_at, (SELECT max(evaluated_at) FROM monitoring.rules)), trusted_at FROM monitoring.pulse";
 
 const LOAD_RULES: &str = "
     SELECT r.rule_key, r.evaluated_at, i.fingerprint, i.state, i.body
@@ -178,16 +198,15 @@ impl Store for PostgresStore {
     }
 
     async fn replay(&self, since: Timestamp, each: &mut (dyn FnMut(BatchRow) + Send)) -> Result<(), StoreError> {
-        let mut last_id = i64::MIN;
-        loop {
+        let begin: Vec<(Option<i64>,)> = self.fetch(sqlx::query_as(REPLAY_BEGIN).bind(bound(since))).await?;
+        let mut next = begin.first().and_then(|row| row.0);
+        while let Some(id) = next {
             let mut lease = self.lease().await?;
-            let page = replay_page(lease.connection(), last_id, since, each);
+            let page = replay_page(lease.connection(), id, since, each);
             let done = timeout(OPERATION_MAX, page).await;
-            match lease.settle(done)? {
-                Some(id) => last_id = id,
-                None => return Ok(()),
-            }
+            next = lease.settle(done)?;
         }
+        Ok(())
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -199,8 +218,22 @@ impl Store for PostgresStore {
                 deleted => pruned += deleted,
             }
         }
-        self.execute(sqlx::query(PRUNE_SCHEMAS).bind(bound(before))).await?;
+        self.execute(sqlx::query(PRUNE_SCHEMAS).bind(bound(before - SCHEMA_REFRESH))).await?;
         Ok(pruned)
+    }
+
+    async fn prune_history(&self, before: &HistoryBefore) -> Result<PrunedHistory, StoreError> {
+        history::prune(self, before).await
+    }
+
+    async fn save_pulse(&self, pulse: Pulse) -> Result<(), StoreError> {
+        let statement = sqlx::query(SAVE_PULSE).bind(Moment(pulse.alive_at)).bind(Moment(pulse.trusted_at));
+        self.execute(statement).await.map(drop)
+    }
+
+    async fn load_pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        let rows: Vec<(Moment, Moment)> = self.fetch(sqlx::query_as(LOAD_PULSE)).await?;
+        Ok(rows.first().map(|(alive_at, trusted_at)| Pulse { alive_at: alive_at.0, trusted_at: trusted_at.0 }))
     }
 
     async fn save_evaluation(&self, evaluation: &EvaluationRow) -> Result<(), StoreError> {
@@ -248,6 +281,10 @@ impl Store for PostgresStore {
         self.execute(statement).await.map(drop)
     }
 
+    async fn shed_outbox(&self, keep: u32, at: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {
+        history::shed_outbox(self, keep, at).await
+    }
+
     async fn defer_notification(&self, id: Uuid, attempts: u32, next: Timestamp) -> Result<(), StoreError> {
         let statement = sqlx::query("UPDATE monitoring.outbox SET attempts = $2, next_attempt_at = $3 WHERE id = $1");
         self.execute(statement.bind(id).bind(i64::from(attempts)).bind(Moment(next))).await.map(drop)
@@ -258,21 +295,21 @@ impl Store for PostgresStore {
     }
 }
 
-/// Calls `each` with one page; the last id of it, or `None` after the last page.
+/// Calls `each` with one page; where the next begins, or `None` after the last page.
 async fn replay_page(
     connection: &mut PgConnection,
-    last_id: i64,
+    id: i64,
     since: Timestamp,
     each: &mut (dyn FnMut(BatchRow) + Send),
 ) -> Result<Option<i64>, StoreError> {
-    let page = sqlx::query_as::<_, RawBatch>(REPLAY_PAGE).bind(last_id).bind(bound(since)).bind(REPLAY_PAGE_ROWS);
+    let page = sqlx::query_as::<_, RawBatch>(REPLAY_PAGE).bind(id).bind(bound(since)).bind(REPLAY_PAGE_ROWS);
     let mut rows = page.fetch(connection);
-    let mut last = None;
+    let mut next = None;
     while let Some(row) = rows.try_next().await? {
-        last = Some(row.id);
+        next = row.id.checked_add(1);
         each(row.try_into()?);
     }
-    Ok(last)
+    Ok(next)
 }
 
 // === impl Lease ===

@@ -5,12 +5,14 @@
 
 mod commit;
 mod evaluation;
+mod history;
 mod open;
 
 use super::row::{Moment, RawAgent, RawAlert, RawBatch, RawInstance, RawNotification, RawSchema};
 use super::row::{bound, group_rules, to_bigint};
 use super::{
-    AgentRow, AlertRow, BatchRow, EvaluationRow, OutboxRow, RuleRow, SchemaRow, Scope, Store, StoreError, Stored,
+    AgentRow, AlertRow, BatchRow, EvaluationRow, HistoryBefore, OutboxRow, PrunedHistory, Pulse, RuleRow,
+    SCHEMA_REFRESH, SchemaRow, Scope, Store, StoreError, Stored,
 };
 use futures::TryStreamExt;
 use open::FileLock;
@@ -62,7 +64,10 @@ const SAVE_AGENT: &str = "
     ON CONFLICT (agent_id) DO UPDATE SET
         service = excluded.service, instance = excluded.instance, clinic_id = excluded.clinic_id,
         interval_ms = excluded.interval_ms, agent_version = excluded.agent_version,
-        last_seen = excluded.last_seen, stopped_at = NULL";
+        last_seen = excluded.last_seen, stopped_at = NULL,
+        renamed_at = iif(
+            service IS excluded.service AND instance IS excluded.instance AND clinic_id IS excluded.clinic_id,
+            renamed_at, excluded.last_seen)";
 
 const LOAD_AGENTS: &str = "
     SELECT
@@ -75,14 +80,26 @@ const LOAD_AGENTS: &str = "
         SELECT max(e.generation) FROM agent_epochs e WHERE e.agent_id = a.agent_id AND e.last_seq > 0)
     ORDER BY a.agent_id";
 
+// Without the hint SQLite goes through the table from its oldest row on.
+const REPLAY_BEGIN: &str = "SELECT min(id) FROM batches INDEXED BY batches_received_at WHERE received_at >= $1";
+
+// The plus keeps the index out of it: a page is a walk along the table from where the one before ended.
 const REPLAY_PAGE: &str = "
-    SELECT id, agent_id, epoch, seq, received_at, payload FROM batches
-    WHERE id > $1 AND +received_at >= $2
-    ORDER BY id LIMIT $3";
+    SELECT b.id, b.agent_id, b.epoch, b.seq, b.received_at, b.payload
+    FROM batches b LEFT JOIN agents a ON a.agent_id = b.agent_id
+    WHERE b.id >= $1 AND +b.received_at >= $2 AND b.received_at >= ifnull(a.renamed_at, b.received_at)
+    ORDER BY b.id LIMIT $3";
 
 const PRUNE_BATCHES: &str = "
     DELETE FROM batches WHERE id IN (
         SELECT id FROM batches WHERE received_at < $1 ORDER BY received_at LIMIT $2)";
+
+const SAVE_PULSE: &str = "
+    INSERT INTO pulse (only_row, alive_at, trusted_at) VALUES (1, $1, $2)
+    ON CONFLICT (only_row) DO UPDATE SET alive_at = excluded.alive_at, trusted_at = excluded.trusted_at";
+
+const LOAD_PULSE: &str = "
+    SELECT max(alive_at, ifnull((SELECT max(evaluated_at) FROM rules), alive_at)), trusted_at FROM pulse";
 
 const LOAD_RULES: &str = "
     SELECT r.rule_key, r.evaluated_at, i.fingerprint, i.state, i.body
@@ -153,22 +170,17 @@ impl Store for SqliteStore {
     }
 
     async fn replay(&self, since: Timestamp, each: &mut (dyn FnMut(BatchRow) + Send)) -> Result<(), StoreError> {
-        let mut last_id = i64::MIN;
-        loop {
-            let mut page = sqlx::query_as::<_, RawBatch>(REPLAY_PAGE)
-                .bind(last_id)
-                .bind(bound(since))
-                .bind(REPLAY_PAGE_ROWS)
-                .fetch(&self.readers);
-            let before = last_id;
-            while let Some(row) = page.try_next().await? {
-                last_id = row.id;
+        let begin = sqlx::query_scalar(REPLAY_BEGIN).bind(bound(since));
+        let mut next: Option<i64> = begin.fetch_one(&self.readers).await?;
+        while let Some(id) = next.take() {
+            let page = sqlx::query_as::<_, RawBatch>(REPLAY_PAGE).bind(id).bind(bound(since)).bind(REPLAY_PAGE_ROWS);
+            let mut rows = page.fetch(&self.readers);
+            while let Some(row) = rows.try_next().await? {
+                next = row.id.checked_add(1);
                 each(row.try_into()?);
             }
-            if last_id == before {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -180,8 +192,23 @@ impl Store for SqliteStore {
                 deleted => pruned += deleted,
             }
         }
-        self.execute(sqlx::query("DELETE FROM schemas WHERE refreshed_at < $1").bind(bound(before))).await?;
+        let unused = sqlx::query("DELETE FROM schemas WHERE refreshed_at < $1").bind(bound(before - SCHEMA_REFRESH));
+        self.execute(unused).await?;
         Ok(pruned)
+    }
+
+    async fn prune_history(&self, before: &HistoryBefore) -> Result<PrunedHistory, StoreError> {
+        history::prune(self, before).await
+    }
+
+    async fn save_pulse(&self, pulse: Pulse) -> Result<(), StoreError> {
+        let statement = sqlx::query(SAVE_PULSE).bind(Moment(pulse.alive_at)).bind(Moment(pulse.trusted_at));
+        self.execute(statement).await.map(drop)
+    }
+
+    async fn load_pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        let row: Option<(Moment, Moment)> = sqlx::query_as(LOAD_PULSE).fetch_optional(&self.readers).await?;
+        Ok(row.map(|(alive_at, trusted_at)| Pulse { alive_at: alive_at.0, trusted_at: trusted_at.0 }))
     }
 
     async fn save_evaluation(&self, evaluation: &EvaluationRow) -> Result<(), StoreError> {
@@ -230,6 +257,13 @@ impl Store for SqliteStore {
         Ok(tx.commit().await?)
     }
 
+    async fn shed_outbox(&self, keep: u32, at: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut tx = self.begin().await?;
+        let shed = history::shed_outbox(&mut tx, keep, at).await?;
+        tx.commit().await?;
+        Ok(shed)
+    }
+
     async fn defer_notification(&self, id: Uuid, attempts: u32, next: Timestamp) -> Result<(), StoreError> {
         let statement = sqlx::query("UPDATE outbox SET attempts = $2, next_attempt_at = $3 WHERE id = $1");
         self.execute(statement.bind(id).bind(i64::from(attempts)).bind(Moment(next))).await.map(drop)
@@ -239,5 +273,31 @@ impl Store for SqliteStore {
         self.readers.close().await;
         self.writer.close().await;
         self.lock.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How SQLite goes about `query`.
+    async fn plan(store: &SqliteStore, query: &str, bound: [i64; 3]) -> String {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+        let [a, b, c] = bound;
+        let rows: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(explain).bind(a).bind(b).bind(c).fetch_all(&store.readers).await.expect("it explains");
+        rows.into_iter().map(|row| row.3 + "\n").collect()
+    }
+
+    #[tokio::test]
+    async fn a_replay_finds_its_beginning_in_the_index_and_walks_the_table_from_there() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = SqliteStore::open(&dir.path().join("store.db")).await.expect("a new file");
+        let begin = plan(&store, REPLAY_BEGIN, [7, 0, 0]).await;
+        assert!(begin.contains("COVERING INDEX batches_received_at (received_at>?)"), "{begin}");
+        let page = plan(&store, REPLAY_PAGE, [7, 7, 7]).await;
+        assert!(page.contains("SEARCH b USING INTEGER PRIMARY KEY (rowid>?)"), "{page}");
+        assert!(!page.contains("TEMP B-TREE"), "{page}");
+        store.close().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Database, agent, batch, chain, id, ms, new};
 use futures::future::join_all;
-use monitoring_aggregator::store::{BatchRow, SchemaRow, StoreError, Stored};
+use monitoring_aggregator::store::{AgentRow, BatchRow, SCHEMA_REFRESH, SchemaRow, StoreError, Stored};
 use proto::message::Position;
 use proto::sample::{SchemaId, Timestamp};
 use std::collections::HashMap;
@@ -154,10 +154,35 @@ pub async fn schemas_are_stored_with_their_batch_and_refreshed_by_later_ones(mut
     assert_eq!(loaded, [aged, kept.clone(), foreign.schemas[0].clone()]);
 
     assert_eq!(database.store.prune(ms(20)).await.expect("up"), 1);
+    assert_eq!(database.count("schemas").await, 3, "batches of the next hour rely on them");
+    assert_eq!(database.store.prune(ms(20) + SCHEMA_REFRESH).await.expect("up"), 2);
     database.reopen().await;
     let mut loaded = database.store.load_schemas().await.expect("up");
     loaded.sort_by_key(|schema| (schema.agent_id, schema.schema_id));
     assert_eq!(loaded, [kept, foreign.schemas[0].clone()]);
+}
+
+pub async fn what_an_agent_sent_under_another_name_is_not_replayed(database: Database) {
+    let hello = |at, clinic| AgentRow { last_seen: ms(at), clinic_id: Some(id(clinic)), ..agent(1) };
+    database.store.save_agent(&hello(10, 901)).await.expect("saved");
+    let rows = [batch(1, 9, 11), batch(1, 9, 12), batch(1, 9, 20), batch(1, 9, 21)];
+    database.commit(&rows[..2]).await;
+    database.store.save_agent(&hello(15, 901)).await.expect("saved");
+    database.commit(&[batch(2, 9, 16)]).await;
+    assert_eq!(database.replayed(Timestamp::ZERO).await.len(), 3, "the same name again changes nothing");
+    database.store.save_agent(&hello(20, 902)).await.expect("saved");
+    database.commit(&rows[2..]).await;
+    let replayed = database.replayed(Timestamp::ZERO).await;
+    assert_eq!(replayed, [batch(2, 9, 16), rows[2].clone(), rows[3].clone()], "one clinic's must not become another's");
+    database.store.save_agent(&AgentRow { clinic_id: None, ..hello(21, 902) }).await.expect("saved");
+    assert_eq!(database.replayed(Timestamp::ZERO).await, [batch(2, 9, 16), rows[3].clone()]);
+}
+
+pub async fn a_replay_after_a_clock_was_set_back_leaves_nothing_out(database: Database) {
+    let came = |seq, at| BatchRow { received_at: ms(at), ..batch(1, 9, seq) };
+    let rows = [came(1, 500), came(2, 900), came(3, 100), came(4, 600), came(5, 950)];
+    database.commit(&rows).await;
+    assert_eq!(database.replayed(ms(600)).await, [rows[1].clone(), rows[3].clone(), rows[4].clone()]);
 }
 
 /// The law behind the examples: whatever comes, each (agent, epoch) is a register that only grows.

@@ -90,10 +90,15 @@ async fn another_programs_database_is_named_and_left_alone() {
     let mut theirs = SqliteConnection::connect(&format!("{}?mode=rwc", url(&path))).await.expect("made");
     theirs.execute("CREATE TABLE agents (name TEXT)").await.expect("made");
     theirs.close().await.expect("closed");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("ours");
     let before = fs::read(&path).expect("there");
     let error = failure(&url(&path)).await;
     assert!(error.to_string().contains("database of another program"), "{error}");
     assert_eq!(fs::read(&path).expect("there"), before);
+    let mode = fs::metadata(&path).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o640, "who else reads it goes on reading it");
+    let beside = fs::read_dir(dir.path()).expect("ours").count();
+    assert_eq!(beside, 1, "nothing is left beside it");
 }
 
 #[tokio::test]
@@ -126,7 +131,7 @@ async fn a_directory_that_cannot_be_made_is_named() {
     let file = dir.path().join("file");
     fs::write(&file, "x").expect("written");
     let error = failure(&url(&file.join("store.db"))).await;
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(matches!(error, StoreError::Unusable { .. }), "waiting does not help: {error:?}");
     assert!(chain(&error).contains("file/store.db"), "{}", chain(&error));
 }
 

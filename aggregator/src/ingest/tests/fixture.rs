@@ -1,7 +1,8 @@
 //! A real SQLite file behind a store that can be told to fail, and how to wait.
 
 use crate::store::{
-    self, AgentRow, AlertRow, BatchRow, EvaluationRow, OutboxRow, RuleRow, SchemaRow, Scope, Store, StoreError, Stored,
+    self, AgentRow, AlertRow, BatchRow, EvaluationRow, HistoryBefore, OutboxRow, PrunedHistory, Pulse, RuleRow,
+    SchemaRow, Scope, Store, StoreError, Stored,
 };
 use proto::sample::Timestamp;
 use std::collections::HashSet;
@@ -62,6 +63,7 @@ struct Seen {
     groups: Vec<usize>,
     attempts: usize,
     writes: usize,
+    stops: usize,
 }
 
 // === impl Database ===
@@ -113,6 +115,11 @@ impl Faults {
     /// Commits that were begun.
     pub(crate) fn attempts(&self) -> usize {
         self.seen(|seen| seen.attempts)
+    }
+
+    /// Goodbyes that were asked to be stored.
+    pub(crate) fn stops(&self) -> usize {
+        self.seen(|seen| seen.stops)
     }
 
     /// Evaluations that were asked to be stored.
@@ -170,6 +177,7 @@ impl Store for Faults {
     }
 
     async fn stop_agent(&self, agent_id: Uuid, at: Timestamp) -> Result<(), StoreError> {
+        self.seen(|seen| seen.stops += 1);
         self.enter().await?;
         self.inner.stop_agent(agent_id, at).await
     }
@@ -202,6 +210,25 @@ impl Store for Faults {
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.enter().await?;
         self.inner.prune(before).await
+    }
+
+    async fn prune_history(&self, before: &HistoryBefore) -> Result<PrunedHistory, StoreError> {
+        self.enter().await?;
+        self.inner.prune_history(before).await
+    }
+
+    async fn save_pulse(&self, pulse: Pulse) -> Result<(), StoreError> {
+        self.enter().await?;
+        self.inner.save_pulse(pulse).await
+    }
+
+    async fn load_pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        self.inner.load_pulse().await
+    }
+
+    async fn shed_outbox(&self, keep: u32, at: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {
+        self.enter().await?;
+        self.inner.shed_outbox(keep, at).await
     }
 
     async fn save_evaluation(&self, evaluation: &EvaluationRow) -> Result<(), StoreError> {

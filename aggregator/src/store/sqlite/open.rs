@@ -1,6 +1,6 @@
-//! From a path to two pools over a file that is ours: made with its directories, locked, checked, migrated.
+//! From a path to two pools over a file that is ours: made with its directories, checked, locked, migrated.
 //!
-//! Nothing is written to a file before it is known to be ours: another program's database stays as it is.
+//! Nothing is done to a file, nor beside it, before it is known to be ours: another program's database stays as it is.
 
 use super::super::StoreError;
 use super::super::fault::is_damage;
@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteSynchronous;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor};
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -39,9 +39,10 @@ pub(super) struct FileLock(File);
 
 /// Opens the database at `path`.
 pub(super) async fn open(path: &Path) -> Result<(FileLock, SqlitePool, SqlitePool), StoreError> {
-    let path = create(path).map_err(|error| unavailable(path, &error))?;
-    let lock = FileLock::acquire(&path)?;
+    let path = create(path).map_err(|error| not_ours_or_away(path, error))?;
     recognize(&path).await.map_err(|error| damaged_or(&path, error))?;
+    let lock = FileLock::acquire(&path)?;
+    close_to_others(&path).map_err(|error| not_ours_or_away(&path, error))?;
     let (writer, readers) = connect(&path).await.map_err(|error| damaged_or(&path, error))?;
     Ok((lock, writer, readers))
 }
@@ -51,12 +52,16 @@ fn create(path: &Path) -> io::Result<PathBuf> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(parent)?;
     }
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
-    // For one that was there before. SQLite gives its side files the same mode.
-    if file.metadata()?.permissions().mode() & 0o777 != FILE_MODE {
-        file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-    }
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
     path.canonicalize()
+}
+
+/// For a file that was there before, and is ours. SQLite gives its side files the same mode.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    if path.metadata()?.permissions().mode() & 0o777 != FILE_MODE {
+        fs::set_permissions(path, Permissions::from_mode(FILE_MODE))?;
+    }
+    Ok(())
 }
 
 /// Refuses a file that holds something, but not ours. Reads only.
@@ -106,9 +111,15 @@ fn damaged_or(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
-/// An I/O error, with the path that it is about.
-fn unavailable(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Unavailable(sqlx::Error::Io(io::Error::new(error.kind(), format!("{}: {error}", path.display()))))
+/// An I/O error, with the path that it is about. What no waiting heals ends the start: a person has to come.
+fn not_ours_or_away(path: &Path, error: io::Error) -> StoreError {
+    use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    let shown = path.display().to_string();
+    // That it exists is said of a file that stands where a directory is to be made.
+    if matches!(error.kind(), AlreadyExists | IsADirectory | NotADirectory | PermissionDenied | ReadOnlyFilesystem) {
+        return StoreError::Unusable { path: shown, source: error };
+    }
+    StoreError::Unavailable(sqlx::Error::Io(io::Error::new(error.kind(), format!("{shown}: {error}"))))
 }
 
 // === impl FileLock ===
@@ -119,11 +130,11 @@ impl FileLock {
         path.push(".lock");
         let path = PathBuf::from(path);
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path);
-        let file = opened.map_err(|error| unavailable(&path, &error))?;
+        let file = opened.map_err(|error| not_ours_or_away(&path, error))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked { path: database.display().to_string() }),
-            Err(errno) => Err(unavailable(&path, &errno.into())),
+            Err(errno) => Err(not_ours_or_away(&path, errno.into())),
         }
     }
 
