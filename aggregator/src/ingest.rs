@@ -211,7 +211,7 @@ impl IngestService {
     }
 
     async fn note_hello(&self, hello: &Hello) -> Result<(), Refusal> {
-        if !self.live.has_room_for(hello.agent_id) {
+        if !self.live.make_room_for(hello.agent_id) {
             self.meters.refused.with_label_values(&["too_many_agents"]).inc();
             return Err(unavailable("this aggregator knows as many agents as it may"));
         }

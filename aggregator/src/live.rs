@@ -89,6 +89,7 @@ enum News {
 
 /// See the module.
 pub struct Live {
+    limits: Limits,
     inner: Mutex<Inner>,
     clock: Arc<dyn Clock>,
     changed: Notify,
@@ -103,6 +104,8 @@ struct Inner {
     dirty: HashMap<SchemaId, Arc<Schema>>,
     /// The newest sample that came, none more than [`CLOCK_TOLERANCE`] ahead of our clock as it came.
     newest: Timestamp,
+    /// Of our own samples, those that a limit kept out.
+    unreported: u64,
 }
 
 // === impl State ===
@@ -137,12 +140,20 @@ impl Agent {
 // === impl Live ===
 
 impl Live {
-    /// With the agents that the database knows. Those that were up when we ended count as up until they had time to
-    /// connect again; when that was, the newest batch of any agent tells.
+    /// With the agents that the database knows; see [`Live::resume`].
     pub fn new(limits: Limits, clock: Arc<dyn Clock>, known: Vec<AgentRow>) -> Self {
-        let seen_at = clock.monotonic();
-        let ended_at = known.iter().map(|row| row.last_seen).max().unwrap_or_default();
-        let agents: BTreeMap<Uuid, Agent> = known
+        let live = Self { limits, inner: Mutex::new(Inner::empty(limits)), clock, changed: Notify::new() };
+        live.resume(known, None);
+        live
+    }
+
+    /// Begins anew, with an empty head and the agents that the database knows: those of the last day, and no more than
+    /// [`AGENTS_MAX`]. Those that were up when we ended count as up until they had time to connect again. When we ended,
+    /// `alive_at` tells, the last sign of our life, and the newest batch of any agent.
+    pub fn resume(&self, known: Vec<AgentRow>, alive_at: Option<Timestamp>) {
+        let (wall, seen_at) = (self.clock.wall(), self.clock.monotonic());
+        let ended_at = known.iter().map(|row| row.last_seen).chain(alive_at).max().unwrap_or_default().min(wall);
+        let mut agents: Vec<Agent> = known
             .into_iter()
             .map(|row| {
                 let mut agent = Agent { row, state: State::Up, seen_at, clock: ClockOffset::default() };
@@ -151,20 +162,28 @@ impl Live {
                 } else if ended_at.since(agent.row.last_seen) > agent.silent_after() {
                     agent.state = State::Silent;
                 }
-                (agent.row.agent_id, agent)
+                agent
             })
             .collect();
-        let up = agents.values().filter(|agent| agent.state == State::Up);
+        agents.retain(|agent| agent.state == State::Up || wall.since(agent.row.last_seen) < LOST_KEPT);
+        agents.sort_by_key(|agent| std::cmp::Reverse(agent.row.last_seen));
+        agents.truncate(AGENTS_MAX);
+        let up = agents.iter().filter(|agent| agent.state == State::Up);
         let awaited = up.map(|agent| (agent.row.agent_id, Awaited::Return)).collect();
-        let (head, dirty) = (Head::new(limits), HashMap::new());
-        let inner = Inner { head, agents, awaited, dirty, newest: Timestamp::ZERO };
-        Self { inner: Mutex::new(inner), clock, changed: Notify::new() }
+        let agents = agents.into_iter().map(|agent| (agent.row.agent_id, agent)).collect();
+        *self.lock() = Inner { agents, awaited, ..Inner::empty(self.limits) };
     }
 
-    /// Whether an agent may be noted: it is known, or there is room for one more.
-    pub fn has_room_for(&self, agent_id: Uuid) -> bool {
-        let inner = self.lock();
-        inner.agents.contains_key(&agent_id) || inner.agents.len() < AGENTS_MAX
+    /// Whether an agent may be noted: it is known, or there is room for one more, if need be in the place of the one
+    /// that said goodbye longest ago.
+    pub fn make_room_for(&self, agent_id: Uuid) -> bool {
+        let mut inner = self.lock();
+        if inner.agents.contains_key(&agent_id) || inner.agents.len() < AGENTS_MAX {
+            return true;
+        }
+        let stopped = inner.agents.values().filter(|agent| agent.state == State::Stopped);
+        let oldest = stopped.min_by_key(|agent| agent.row.stopped_at).map(|agent| agent.row.agent_id);
+        oldest.is_some_and(|oldest| inner.agents.remove(&oldest).is_some())
     }
 
     /// Notes a hello and returns the row to store.
@@ -214,6 +233,19 @@ impl Live {
         self.seen(agent_id);
         let appended = self.append_quietly(agent_id, frames, News::ForTheRules);
         self.lock().note_news(agent_id, frames, self.clock.wall());
+        self.changed.notify_one();
+        appended
+    }
+
+    /// Adds the frames of a batch that was stored after its stream had ended: the head has what the log has, but that is
+    /// no sign of life. An agent that is silent by now stays so, and what it reported stays ended.
+    pub fn append_late(&self, agent_id: Uuid, frames: &[Frame]) -> Appended {
+        let appended = self.append_quietly(agent_id, frames, News::ForTheRules);
+        let mut inner = self.lock();
+        if inner.agents.get(&agent_id).is_some_and(|agent| agent.state != State::Up) {
+            inner.head.end_agent(agent_id);
+        }
+        drop(inner);
         self.changed.notify_one();
         appended
     }
@@ -366,6 +398,11 @@ impl Live {
         std::mem::take(&mut self.lock().dirty)
     }
 
+    /// How many samples about agents a limit of the head kept out since this was called last.
+    pub fn take_unreported(&self) -> u64 {
+        std::mem::take(&mut self.lock().unreported)
+    }
+
     /// Writes `monitoring_agent_up` and the offsets into the head.
     fn report(&self) {
         let (at, now) = (self.clock.wall(), self.clock.monotonic());
@@ -391,7 +428,8 @@ impl Live {
         let schema = Arc::new(Schema { source: "agents".into(), interval: Duration::ZERO, series });
         let origin = Origin { agent_id: OURSELVES, labels: Vec::new() };
         if let Ok(frame) = Frame::try_new(schema_id, schema.clone(), vec![Pass { at, values }]) {
-            inner.head.append(&origin, &frame);
+            let appended = inner.head.append(&origin, &frame);
+            inner.unreported += appended.over_limit as u64;
             inner.dirty.insert(schema_id, schema);
         }
         drop(guard);
@@ -406,6 +444,11 @@ impl Live {
 // === impl Inner ===
 
 impl Inner {
+    fn empty(limits: Limits) -> Self {
+        let (agents, awaited, dirty) = (BTreeMap::new(), HashMap::new(), HashMap::new());
+        Self { head: Head::new(limits), agents, awaited, dirty, newest: Timestamp::ZERO, unreported: 0 }
+    }
+
     fn has_returned(&mut self, agent_id: Uuid) {
         self.awaited.entry(agent_id).and_modify(|awaited| *awaited = Awaited::Fresh);
     }

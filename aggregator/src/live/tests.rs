@@ -408,9 +408,72 @@ fn an_agent_that_is_gone_for_a_day_is_forgotten_and_one_that_is_up_is_not() {
 fn there_is_room_for_so_many_agents_and_always_for_a_known_one() {
     let room = Room::new();
     for number in 0..AGENTS_MAX as u128 {
-        assert!(room.live.has_room_for(id(number)));
+        assert!(room.live.make_room_for(id(number)));
         room.hello(number);
     }
-    assert!(!room.live.has_room_for(id(u128::MAX)));
-    assert!(room.live.has_room_for(id(0)));
+    assert!(!room.live.make_room_for(id(u128::MAX)));
+    assert!(room.live.make_room_for(id(0)));
+    room.live.goodbye(id(7));
+    room.clock.advance(SECOND);
+    room.live.goodbye(id(3));
+    assert!(room.live.make_room_for(id(u128::MAX)), "in the place of the one that stopped first");
+    room.hello(u128::MAX);
+    assert_eq!((room.live.agent(id(7)).is_some(), room.live.agent(id(3)).is_some()), (false, true));
+    assert_eq!(room.live.agents().len(), AGENTS_MAX);
+}
+
+#[test]
+fn the_only_agent_that_was_silent_before_a_restart_is_so_after_it() {
+    let room = Room::new();
+    let last = NOW - SECOND * 61;
+    // The newest batch of all is its own, so only our own life tells that it was missed.
+    room.live.resume(vec![row(1, SECOND * 61, None)], Some(last + SECOND * 4));
+    assert_eq!(room.live.restore(id(1), &[frame(last, 99.0)]).kept, 1);
+    room.live.restored();
+    assert_eq!(room.state(1), State::Silent);
+    assert_eq!(room.newest("cpu"), [("agenda-1".into(), None)], "else an alert on it would fire again");
+    assert!(room.live.has_settled());
+    room.live.resume(vec![row(1, SECOND * 61, None)], Some(last + SECOND * 3));
+    assert_eq!(room.state(1), State::Up, "it died with us, or after us");
+    room.live.resume(vec![row(1, SECOND, None)], Some(NOW + SECOND * 3600));
+    assert_eq!(room.state(1), State::Up, "a sign of life of the future is one of now");
+}
+
+#[test]
+fn a_restart_knows_the_agents_of_the_last_day_and_no_more_than_there_may_be() {
+    let day_ago = LOST_KEPT + SECOND;
+    let known = vec![row(1, SECOND, None), row(2, day_ago, None), row(3, day_ago, Some(NOW - day_ago))];
+    let room = Room::after_restart(known);
+    assert_eq!(room.live.agents().iter().map(|agent| agent.row.agent_id).collect::<Vec<_>>(), [id(1)]);
+    let many = (0..AGENTS_MAX as u128 + 10).map(|number| row(number, SECOND * u32::from(number < 10), None));
+    let room = Room::after_restart(many.collect());
+    assert_eq!(room.live.agents().len(), AGENTS_MAX);
+    assert!(room.live.agent(id(9)).is_none(), "those seen last stay");
+}
+
+#[test]
+fn a_batch_that_was_stored_after_its_stream_had_ended_is_kept_and_wakes_nobody() {
+    let room = Room::new();
+    room.hello(1);
+    room.send(1, 1.0);
+    room.clock.advance(SECOND * 2);
+    assert_eq!(room.live.append_late(id(1), &[frame(NOW + SECOND, 2.0)]).kept, 1);
+    room.clock.advance(SECOND + Duration::from_millis(1));
+    assert_eq!(room.live.sweep().len(), 1, "it did not count as a sign of life");
+    assert_eq!(room.live.append_late(id(1), &[frame(NOW + SECOND * 2, 3.0)]).kept, 1);
+    assert_eq!((room.state(1), room.newest("cpu")), (State::Silent, vec![("agenda-1".into(), None)]));
+}
+
+#[test]
+fn what_we_say_of_agents_has_no_agents_limit_and_what_a_limit_keeps_out_is_counted() {
+    let with = |limits| {
+        let clock = ManualClock::at(NOW);
+        let room = Room { live: Live::new(limits, Arc::new(clock.clone()), Vec::new()), clock };
+        (1..=3).for_each(|number| drop(room.hello(number)));
+        let up = room.up().len();
+        (up, room.live.take_unreported(), room.live.take_unreported())
+    };
+    assert_eq!(with(Limits { series_per_agent: 2, ..Limits::default() }), (3, 0, 0));
+    // Two series of each agent, the offsets first.
+    assert_eq!(with(Limits { series: 4, ..Limits::default() }), (1, 2, 0));
 }
