@@ -5,14 +5,24 @@
 //!               └─► Refusal                    answers leave in the order in which the batches came
 //! ```
 //! A stream may have a window of batches under way. What is stored is shown, also when its agent is gone meanwhile: the
-//! head has what the log has. A newer stream of the same agent ends the older: the agent has given that up, only the
-//! network has not noticed. After a batch that shall come again (its schema is unknown, the database did not take it)
+//! head has what the log has. A newer stream of the same agent ends the older. After a batch that shall come again (its schema is unknown, the database did not take it)
 //! the stream takes no other: an ack stands for everything before it.
 //!
-//! Limits: [`STREAMS_MAX`], [`HELLO_TIMEOUT`], `WINDOW_BATCHES`, the transport's message size.
+//! An agent is present while its stream stands, also when it waits for us; after that what is still under way of it is
+//! stored and shown, and says nothing of how the agent is.
+//!
+//! Limits: [`STREAMS_MAX`], [`accept::CONNECTIONS_MAX`], [`HELLO_TIMEOUT`], [`SAY_MAX`], `WINDOW_BATCHES`, the
+//! transport's message size.
 
+pub mod accept;
 pub mod admit;
+pub mod gate;
+pub mod server;
+mod streams;
 pub mod writer;
+
+pub use gate::Gate;
+pub use streams::{STREAMS_MAX, Streams};
 
 use crate::live::{Live, State};
 use crate::meters::IngestMeters;
@@ -25,24 +35,24 @@ use proto::grpc::Ingest;
 use proto::limits::WINDOW_BATCHES;
 use proto::message::{Batch, FromAgent, Hello, Position, Refusal, RefusalReason, ToAgent};
 use proto::refused::Refused;
+use proto::sample::Timestamp;
+use runtime::backoff::Backoff;
 use runtime::clock::Clock;
 use runtime::drain::Phase;
 use runtime::log::chain;
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use streams::Place;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use uuid::Uuid;
 use writer::Committed;
 
-/// Streams at a time. One needs about 60 KiB.
-pub const STREAMS_MAX: usize = 10_000;
 /// How long a stream may take to say hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// What an agent is told to wait when we cannot serve it now; it adds its own jitter.
@@ -51,8 +61,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 const ENDING: &str = "this stream ends; come back";
 /// How often an agent is noted as present while it waits for us: four times in the shortest silence.
 const PRESENT: Duration = Duration::from_millis(250);
-/// Answers between us and the transport.
-const OUTBOUND: usize = 64;
+/// Answers between us and the transport: a window of them, and a refusal at the end.
+const OUTBOUND: usize = 2 * WINDOW_BATCHES;
+/// How long an agent may leave its answers unread before its stream is given up.
+const SAY_MAX: Duration = Duration::from_secs(30);
 
 /// The gRPC service, and what every stream shares.
 #[derive(Clone)]
@@ -73,28 +85,6 @@ pub struct IngestService {
     pub streams: Arc<Streams>,
 }
 
-/// The open streams: room for so many, and the newest of each agent, to be cancelled when a newer one comes.
-#[derive(Debug)]
-pub struct Streams {
-    room: Arc<Semaphore>,
-    newest: Mutex<Newest>,
-}
-
-/// Which stream is an agent's newest. Locked for a lookup, and while a goodbye is noted.
-#[derive(Debug, Default)]
-struct Newest {
-    by_agent: HashMap<Uuid, (u64, CancellationToken)>,
-    next_number: u64,
-}
-
-/// A stream's place among those of its agent.
-struct Place {
-    agent_id: Uuid,
-    number: u64,
-    /// Ends with the phase, or when a newer stream comes.
-    stop: CancellationToken,
-}
-
 /// What became of a batch, in the order of their arrival.
 enum Answer {
     /// It is durable; the head gets it, then the agent its ack.
@@ -108,6 +98,15 @@ enum Answer {
 type Owed = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 type Pending = FuturesOrdered<Owed>;
+
+/// Whether the agent is at the other end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// It is, as far as we know.
+    Stands,
+    /// It said goodbye, or is gone, or is told to go.
+    Ended,
+}
 
 /// Why a stream ended.
 enum End {
@@ -145,7 +144,7 @@ impl IngestService {
             Ok(welcomed) => welcomed,
             Err(None) => return,
             Err(Some(refusal)) => {
-                let _ = out.send(Ok(ToAgent::Refusal(refusal))).await;
+                send_away(&out, refusal);
                 return;
             }
         };
@@ -153,7 +152,7 @@ impl IngestService {
         let place = self.streams.claim(hello.agent_id, &stop);
         match self.note_hello(&hello).await {
             Ok(()) => self.run(&place, &mut inbound, &out).await,
-            Err(refusal) => drop(out.send(Ok(ToAgent::Refusal(refusal))).await),
+            Err(refusal) => send_away(&out, refusal),
         }
         self.streams.forget(&place);
     }
@@ -164,7 +163,7 @@ impl IngestService {
         inbound: &mut Streaming<FromAgent>,
         stop: &CancellationToken,
     ) -> Result<(OwnedSemaphorePermit, Hello), Option<Refusal>> {
-        let Ok(room) = self.streams.room.clone().try_acquire_owned() else {
+        let Some(room) = self.streams.room() else {
             self.meters.refused.with_label_values(&["too_many_streams"]).inc();
             return Err(Some(unavailable("this aggregator serves as many agents as it may")));
         };
@@ -180,15 +179,11 @@ impl IngestService {
         inbound: &mut Streaming<FromAgent>,
         out: &mpsc::Sender<Result<ToAgent, Status>>,
     ) {
-        let agent_id = place.agent_id;
-        self.meters.streams.inc();
-        let stream = Stream { service: self, agent_id, writer: self.writer.lane(), out, stop: &place.stop };
-        let end = stream.run(inbound).await;
-        self.meters.streams.dec();
-        match end {
-            End::Gone | End::Told => tracing::info!(agent = %agent_id, "stream ended"),
-            End::Goodbye => self.note_goodbye(place).await,
-            End::Ours(refusal) => drop(out.send(Ok(ToAgent::Refusal(refusal))).await),
+        let stream = Stream { service: self, place, writer: self.writer.lane(), out };
+        match stream.run(inbound).await {
+            End::Gone | End::Told => tracing::info!(agent = %place.agent_id, "stream ended"),
+            End::Goodbye => self.keep_goodbye(place).await,
+            End::Ours(refusal) => send_away(out, refusal),
         }
     }
 
@@ -224,15 +219,26 @@ impl IngestService {
         Ok(())
     }
 
-    async fn note_goodbye(&self, place: &Place) {
+    /// Notes a goodbye at once: the agent will not be missed while its last batches wait for the database.
+    fn note_goodbye(&self, place: &Place) {
+        let noted = self.streams.while_newest(place, || self.live.goodbye(place.agent_id));
+        tracing::info!(agent = %place.agent_id, is_back = !noted, "agent said goodbye");
+    }
+
+    /// Writes a goodbye down, however long it takes, unless the agent comes back.
+    async fn keep_goodbye(&self, place: &Place) {
         let agent_id = place.agent_id;
-        if !self.streams.while_newest(place, || self.live.goodbye(agent_id)) {
-            tracing::info!(agent = %agent_id, "agent said goodbye, and is back already");
-            return;
-        }
-        tracing::info!(agent = %agent_id, "agent said goodbye");
-        if let Err(error) = self.store.stop_agent(agent_id, self.clock.wall()).await {
-            tracing::warn!(error = chain(&error), agent = %agent_id, "goodbye not noted; after a restart the agent counts as silent");
+        let mut backoff = Backoff::default();
+        while let Some(stopped_at) = self.stopped_at(place) {
+            let Err(error) = self.store.stop_agent(agent_id, stopped_at).await else { break };
+            tracing::warn!(error = chain(&error), agent = %agent_id, "goodbye not stored yet");
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_delay(None)) => {}
+                () = place.stop.cancelled() => {
+                    tracing::warn!(agent = %agent_id, "goodbye not stored; after a restart the agent counts as silent");
+                    return;
+                }
+            }
         }
         // It may have come back while the database noted that it was gone.
         let back = self.live.agent(agent_id).filter(|agent| agent.state != State::Stopped);
@@ -240,15 +246,23 @@ impl IngestService {
             tracing::warn!(error = chain(&error), agent = %agent_id, "return not noted; after a restart the agent counts as stopped");
         }
     }
+
+    /// When the agent of this stream said goodbye; `None` where it is back.
+    fn stopped_at(&self, place: &Place) -> Option<Timestamp> {
+        let mut stopped_at = None;
+        self.streams.while_newest(place, || {
+            stopped_at = self.live.agent(place.agent_id).and_then(|agent| agent.row.stopped_at);
+        });
+        stopped_at
+    }
 }
 
 /// One stream after its hello.
 struct Stream<'a> {
     service: &'a IngestService,
-    agent_id: Uuid,
+    place: &'a Place,
     writer: writer::Lane,
     out: &'a mpsc::Sender<Result<ToAgent, Status>>,
-    stop: &'a CancellationToken,
 }
 
 impl Stream<'_> {
@@ -256,19 +270,18 @@ impl Stream<'_> {
         if self.out.send(Ok(ToAgent::Welcome)).await.is_err() {
             return End::Gone;
         }
-        let mut admission = Admission::new(self.agent_id, self.service.clock.monotonic());
+        self.service.meters.streams.inc();
+        let mut admission = Admission::new(self.place.agent_id, self.service.clock.monotonic());
         let mut pending = Pending::new();
         let mut end = None;
         let mut mute = false;
         while end.is_none() || !pending.is_empty() {
-            let reading = end.is_none() && pending.len() < WINDOW_BATCHES;
+            let line = if end.is_none() { Line::Stands } else { Line::Ended };
+            let reading = line == Line::Stands && pending.len() < WINDOW_BATCHES;
             tokio::select! {
-                Some(answer) = self.present(pending.next()), if !pending.is_empty() => {
-                    let answer = self.take(answer, &mut admission);
-                    if mute {
-                        continue;
-                    }
-                    if let Err(why) = self.say(answer).await {
+                Some(answer) = self.attend(pending.next(), line), if !pending.is_empty() => {
+                    let answer = self.take(answer, &mut admission, line);
+                    if !mute && let Err(why) = self.say(answer).await {
                         mute = true;
                         end.get_or_insert(why);
                     }
@@ -281,32 +294,44 @@ impl Stream<'_> {
                         }
                         Err(why) => end = Some(why),
                     },
-                    Some(Ok(FromAgent::Clock(reading))) => self.service.live.hear_clock(self.agent_id, reading),
-                    Some(Ok(FromAgent::Goodbye { .. })) => end = Some(End::Goodbye),
+                    Some(Ok(FromAgent::Clock(reading))) => {
+                        self.service.live.hear_clock(self.place.agent_id, reading);
+                    }
+                    Some(Ok(FromAgent::Goodbye { .. })) => {
+                        self.service.note_goodbye(self.place);
+                        end = Some(End::Goodbye);
+                    }
                     Some(Ok(FromAgent::Unknown)) => {}
                     Some(Ok(FromAgent::Hello(_))) => {
                         self.service.meters.refused.with_label_values(&["second_hello"]).inc();
                         end = Some(End::Ours(refusal(RefusalReason::UnacceptableAgent, None, "hello was said already")));
                     }
                     Some(Err(status)) => {
-                        tracing::debug!(agent = %self.agent_id, %status, "stream broke");
+                        tracing::debug!(agent = %self.place.agent_id, %status, "stream broke");
                         end = Some(End::Gone);
                     }
                     None => end = Some(End::Gone),
                 },
-                () = self.stop.cancelled(), if end.is_none() => end = Some(End::Ours(unavailable(ENDING))),
+                // The only sign of its end while nothing is read, since a whole window waits for the database.
+                () = self.out.closed(), if line == Line::Stands => end = Some(End::Gone),
+                () = self.place.stop.cancelled(), if line == Line::Stands => end = Some(End::Ours(unavailable(ENDING))),
+            }
+            if line == Line::Stands && end.is_some() {
+                self.service.meters.streams.dec();
             }
         }
         end.unwrap_or(End::Gone)
     }
 
-    /// Waits for what we owe the agent, which is not silent meanwhile: the database may be away.
-    async fn present<T>(&self, owed: impl Future<Output = T>) -> T {
+    /// Waits for what we owe the agent, which is not silent while its stream stands: the database may be away.
+    async fn attend<T>(&self, owed: impl Future<Output = T>, line: Line) -> T {
         let mut owed = pin!(owed);
         loop {
             tokio::select! {
                 done = &mut owed => return done,
-                () = tokio::time::sleep(PRESENT) => self.service.live.seen(self.agent_id),
+                () = tokio::time::sleep(PRESENT), if line == Line::Stands => {
+                    self.service.live.seen(self.place.agent_id);
+                }
             }
         }
     }
@@ -315,9 +340,9 @@ impl Stream<'_> {
     /// come again: one after it must not be stored before it.
     async fn admit(&self, admission: &mut Admission, raw: RawBatch) -> Result<(Owed, Option<End>), End> {
         let (wall, now) = (self.service.clock.wall(), self.service.clock.monotonic());
-        self.service.live.seen(self.agent_id);
+        self.service.live.seen(self.place.agent_id);
         let position = raw.position().ok();
-        let ahead_ms = self.service.live.correction_ms(self.agent_id);
+        let ahead_ms = self.service.live.correction_ms(self.place.agent_id);
         let admitted = match admission.admit(raw, ahead_ms, wall, now) {
             Ok(admitted) => admitted,
             Err(why) => {
@@ -328,9 +353,14 @@ impl Stream<'_> {
         let Admitted { batch, row, restamped, explained } = admitted;
         if restamped > 0 {
             self.service.meters.restamped.inc_by(restamped as u64);
-            tracing::warn!(agent = %self.agent_id, passes = restamped, "passes from the future; the agent's clock is ahead");
+            tracing::warn!(agent = %self.place.agent_id, passes = restamped, "passes from the future; the agent's clock is ahead");
         }
-        let stored = self.present(self.writer.store(row)).await.ok_or_else(|| End::Ours(unavailable(ENDING)))?;
+        let stored = tokio::select! {
+            stored = self.attend(self.writer.store(row), Line::Stands) => stored,
+            () = self.out.closed() => return Err(End::Gone),
+            () = self.place.stop.cancelled() => None,
+        };
+        let stored = stored.ok_or_else(|| End::Ours(unavailable(ENDING)))?;
         let answer = async move {
             match stored.await {
                 Ok(committed) => Answer::Stored { batch, committed, explained },
@@ -341,13 +371,13 @@ impl Stream<'_> {
     }
 
     /// Shows and counts what became of a batch. Returns what the agent is told, or why the stream ends instead.
-    fn take(&self, answer: Answer, admission: &mut Admission) -> Result<ToAgent, End> {
+    fn take(&self, answer: Answer, admission: &mut Admission, line: Line) -> Result<ToAgent, End> {
         match answer {
             Answer::Stored { batch, committed, explained } => {
                 if committed.stored == Stored::Replay {
                     admission.repeat_schemas();
                 }
-                self.show(&batch, committed, explained);
+                self.show(&batch, committed, explained, line);
                 Ok(ToAgent::Ack(batch.position))
             }
             Answer::Refused { position, why } => Ok(self.refuse(position, &why)),
@@ -356,21 +386,29 @@ impl Stream<'_> {
     }
 
     async fn say(&self, answer: Result<ToAgent, End>) -> Result<(), End> {
-        self.out.send(Ok(answer?)).await.map_err(|_| End::Gone)
+        let answer = match self.out.try_send(Ok(answer?)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(answer)) => answer,
+            Err(TrySendError::Closed(_)) => return Err(End::Gone),
+        };
+        tokio::select! {
+            sent = self.out.send(answer) => sent.map_err(|_| End::Gone),
+            () = tokio::time::sleep(SAY_MAX) => Err(End::Gone),
+            () = self.place.stop.cancelled() => Err(End::Gone),
+        }
     }
 
     fn refuse(&self, position: Option<Position>, why: &Refused) -> ToAgent {
         let meters = &self.service.meters;
         meters.batches.with_label_values(&["refused"]).inc();
         meters.refused.with_label_values(&[why.reason()]).inc();
-        tracing::warn!(agent = %self.agent_id, position = ?position.map(|p| p.seq), error = chain(why), "batch refused");
+        tracing::warn!(agent = %self.place.agent_id, position = ?position.map(|p| p.seq), error = chain(why), "batch refused");
         ToAgent::Refusal(refusal(why.wire_reason(), position, &why.to_string()))
     }
 
     /// Gives a durable batch to the head and counts it.
-    fn show(&self, batch: &Batch, committed: Committed, explained: u64) {
-        let meters = &self.service.meters;
-        self.service.live.confirm(self.agent_id, batch.position);
+    fn show(&self, batch: &Batch, committed: Committed, explained: u64, line: Line) {
+        let (meters, live) = (&self.service.meters, &self.service.live);
         let skipped = match committed {
             Committed { stored: Stored::New { skipped }, .. } => skipped,
             // Stored by a commit of ours whose answer was lost: the head does not have it.
@@ -381,16 +419,20 @@ impl Stream<'_> {
             }
         };
         meters.batches.with_label_values(&["stored"]).inc();
+        live.confirm(self.place.agent_id, batch.position);
         for gap in &batch.gaps {
             meters.missing.with_label_values(&[gap_reason(&gap.reason)]).inc_by(lost_records(gap));
-            tracing::warn!(agent = %self.agent_id, first = gap.first_seq, last = gap.last_seq, reason = gap.reason, "agent lost records");
+            tracing::warn!(agent = %self.place.agent_id, first = gap.first_seq, last = gap.last_seq, reason = gap.reason, "agent lost records");
         }
         let unexplained = skipped.saturating_sub(explained);
         if unexplained > 0 {
             meters.missing.with_label_values(&["unexplained"]).inc_by(unexplained);
-            tracing::warn!(agent = %self.agent_id, before = %batch.position, records = unexplained, "records never came");
+            tracing::warn!(agent = %self.place.agent_id, before = %batch.position, records = unexplained, "records never came");
         }
-        let appended = self.service.live.append(self.agent_id, &batch.frames);
+        let appended = match line {
+            Line::Stands => live.append(self.place.agent_id, &batch.frames),
+            Line::Ended => live.append_late(self.place.agent_id, &batch.frames),
+        };
         meters.samples.inc_by(appended.kept as u64);
         for (reason, count) in [
             ("duplicate", appended.duplicate),
@@ -405,65 +447,17 @@ impl Stream<'_> {
     }
 }
 
-// === impl Streams ===
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self::with_room(STREAMS_MAX)
-    }
-}
-
-impl Streams {
-    /// For so many streams at a time.
-    pub fn with_room(streams: usize) -> Self {
-        Self { room: Arc::new(Semaphore::new(streams)), newest: Mutex::default() }
-    }
-
-    /// Makes a stream the agent's newest and ends the one before.
-    fn claim(&self, agent_id: Uuid, stop: &CancellationToken) -> Place {
-        let mut newest = self.lock();
-        let (number, stop) = (newest.next_number, stop.child_token());
-        newest.next_number += 1;
-        if let Some((_, older)) = newest.by_agent.insert(agent_id, (number, stop.clone())) {
-            older.cancel();
-        }
-        Place { agent_id, number, stop }
-    }
-
-    /// Does `act` unless a newer stream has come. Returns whether it did.
-    fn while_newest(&self, place: &Place, act: impl FnOnce()) -> bool {
-        let newest = self.lock();
-        let is_newest = newest.has(place);
-        if is_newest {
-            act();
-        }
-        is_newest
-    }
-
-    fn forget(&self, ended: &Place) {
-        let mut newest = self.lock();
-        if newest.has(ended) {
-            newest.by_agent.remove(&ended.agent_id);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Newest> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Newest {
-    fn has(&self, place: &Place) -> bool {
-        self.by_agent.get(&place.agent_id).is_some_and(|(number, _)| *number == place.number)
-    }
-}
-
 fn refusal(reason: RefusalReason, position: Option<Position>, message: &str) -> Refusal {
     Refusal { reason, position, message: message.into(), retry_after: None }
 }
 
 fn unavailable(message: &str) -> Refusal {
     Refusal { retry_after: Some(RETRY_AFTER), ..refusal(RefusalReason::Unavailable, None, message) }
+}
+
+/// Says why, where there is room for it: who reads nothing is not waited for.
+fn send_away(out: &mpsc::Sender<Result<ToAgent, Status>>, refusal: Refusal) {
+    let _ = out.try_send(Ok(ToAgent::Refusal(refusal)));
 }
 
 /// The reason as a label: one of those that our agents give, so that an agent cannot make up labels.

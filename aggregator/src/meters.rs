@@ -9,6 +9,8 @@ use proto::telemetry::Telemetry;
 pub struct IngestMeters {
     /// Open streams.
     pub streams: Gauge,
+    /// Times that connections were left waiting, by reason.
+    pub accept_pauses: IntCounterVec,
     /// Batches by outcome.
     pub batches: IntCounterVec,
     /// Samples stored.
@@ -76,6 +78,8 @@ pub struct Meters {
     pub head_samples: Gauge,
     /// Whether the database answered last time.
     pub store_up: Gauge,
+    /// Jumps of the wall clock, by direction.
+    pub clock_jumps: IntCounterVec,
 }
 
 impl Meters {
@@ -85,6 +89,7 @@ impl Meters {
         Self {
             ingest: IngestMeters {
                 streams: telemetry.gauge(&rows::INGEST_STREAMS),
+                accept_pauses: telemetry.counters(&rows::INGEST_ACCEPT_PAUSES_TOTAL),
                 batches: telemetry.counters(&rows::INGEST_BATCHES_TOTAL),
                 samples: telemetry.counter(&rows::INGEST_SAMPLES_TOTAL),
                 refused: telemetry.counters(&rows::INGEST_REFUSED_BATCHES_TOTAL),
@@ -113,6 +118,7 @@ impl Meters {
             head_series: telemetry.gauge(&rows::HEAD_SERIES),
             head_samples: telemetry.gauge(&rows::HEAD_SAMPLES),
             store_up: telemetry.gauge(&rows::STORE_UP),
+            clock_jumps: telemetry.counters(&rows::CLOCK_JUMPS_TOTAL),
         }
     }
 }

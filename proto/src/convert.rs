@@ -343,6 +343,7 @@ impl RawBatch {
     pub fn position(&self) -> Result<Position, Refused> {
         match self.0.seq {
             0 => Err(Refused::SeqZero),
+            seq if i64::try_from(seq).is_err() => Err(Refused::SeqTooLarge(seq)),
             seq => Ok(Position { epoch: epoch(&self.0.epoch)?, seq }),
         }
     }

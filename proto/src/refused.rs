@@ -45,6 +45,9 @@ pub enum Refused {
     /// Sequence numbers begin at 1.
     #[error("sequence number 0; they begin at 1")]
     SeqZero,
+    /// No database that we speak has larger whole numbers.
+    #[error("sequence number {0} is beyond {max}", max = i64::MAX)]
+    SeqTooLarge(u64),
     /// The batch is too large.
     #[error("the batch has {0} bytes; the limit is {BATCH_MAX_BYTES}")]
     TooLarge(usize),
@@ -126,7 +129,7 @@ impl Refused {
             Self::Damaged(_) => "damaged",
             Self::Version(_) => "protocol_version",
             Self::IdLength { .. } | Self::Identity { .. } | Self::ClinicId | Self::Interval(_) => "identity",
-            Self::SeqZero => "sequence",
+            Self::SeqZero | Self::SeqTooLarge(_) => "sequence",
             Self::TooLarge(_) => "too_large",
             Self::TooManyFrames(_) | Self::TooManyGaps(_) | Self::TooManyPasses(_) => "too_many_parts",
             Self::TooManySeries { .. } => "too_many_series",

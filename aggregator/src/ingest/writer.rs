@@ -21,7 +21,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Batches that wait for the writer. Each stream has at most a window of them; at 1 MiB a batch this bounds memory.
+/// Batches that wait for the writer. A row is its batch compressed and rarely more than some KiB; the limit of a message
+/// (4 MiB) bounds it. What a stream keeps beside its rows is bounded by its window.
 pub const QUEUE_BATCHES: usize = 512;
 /// Batches of one transaction: enough to share the sync, few enough to hold the lock for milliseconds.
 const GROUP_BATCHES: usize = 256;
@@ -62,11 +63,14 @@ enum Failed {
 
 /// The writer's door.
 #[derive(Clone)]
-pub struct Door(mpsc::Sender<Waiting>);
+pub struct Door {
+    queue: mpsc::Sender<Waiting>,
+    depth: Gauge,
+}
 
 /// The way of one stream's batches through the door.
 pub struct Lane {
-    queue: mpsc::Sender<Waiting>,
+    door: Door,
     broken: Arc<AtomicBool>,
 }
 
@@ -82,12 +86,12 @@ pub struct Writer {
 impl Door {
     /// A lane for a stream.
     pub fn lane(&self) -> Lane {
-        Lane { queue: self.0.clone(), broken: Arc::default() }
+        Lane { door: self.clone(), broken: Arc::default() }
     }
 
     /// Batches that wait for a commit.
     pub fn waiting(&self) -> usize {
-        self.0.max_capacity() - self.0.capacity()
+        self.queue.max_capacity() - self.queue.capacity()
     }
 }
 
@@ -96,7 +100,8 @@ impl Lane {
     pub async fn store(&self, row: BatchRow) -> Option<oneshot::Receiver<Committed>> {
         let (done, answer) = oneshot::channel();
         let ticket = Ticket { done, broken: self.broken.clone() };
-        self.queue.send(Waiting { row, ticket }).await.ok()?;
+        self.door.queue.send(Waiting { row, ticket }).await.ok()?;
+        self.door.depth.set(self.door.waiting() as f64);
         Some(answer)
     }
 }
@@ -119,8 +124,9 @@ impl Ticket {
 impl Writer {
     /// A writer to `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, meters: IngestMeters, store_up: Gauge) -> (Self, Door) {
-        let (sender, inbox) = mpsc::channel(QUEUE_BATCHES);
-        (Self { store, inbox, clock, meters, store_up }, Door(sender))
+        let (queue, inbox) = mpsc::channel(QUEUE_BATCHES);
+        let door = Door { queue, depth: meters.queue.clone() };
+        (Self { store, inbox, clock, meters, store_up }, door)
     }
 
     /// Commits groups until `stop`, then what is left. A database that is away then is not waited for.

@@ -10,6 +10,7 @@ pub(super) const AGGREGATOR_ROWS: &[&Metric] = &[
     &AGENTS,
     &AGENT_CLOCK_OFFSET_SECONDS,
     &INGEST_STREAMS,
+    &INGEST_ACCEPT_PAUSES_TOTAL,
     &INGEST_BATCHES_TOTAL,
     &INGEST_SAMPLES_TOTAL,
     &INGEST_REFUSED_BATCHES_TOTAL,
@@ -32,6 +33,7 @@ pub(super) const AGGREGATOR_ROWS: &[&Metric] = &[
     &NOTIFICATION_QUEUE,
     &NOTIFICATION_LATENCY_SECONDS,
     &STORE_UP,
+    &CLOCK_JUMPS_TOTAL,
     &HTTP_REFUSED_TOTAL,
 ];
 
@@ -70,6 +72,14 @@ pub const AGENT_CLOCK_OFFSET_SECONDS: Metric = Metric {
 /// Open streams.
 pub const INGEST_STREAMS: Metric =
     Metric { name: "monitoring_ingest_streams", kind: Gauge, unit: "1", labels: &[], help: "Open streams of agents." };
+/// Pauses of accepting.
+pub const INGEST_ACCEPT_PAUSES_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_accept_pauses_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Times that agents' connections were left waiting, by reason: connections (as many as there may be), error (the system gave none, for example for want of open files).",
+};
 /// Batches by outcome.
 pub const INGEST_BATCHES_TOTAL: Metric = Metric {
     name: "monitoring_ingest_batches_total",
@@ -230,6 +240,14 @@ pub const STORE_UP: Metric = Metric {
     unit: "1",
     labels: &[],
     help: "Whether the database answered last time.",
+};
+/// Jumps of the wall clock.
+pub const CLOCK_JUMPS_TOTAL: Metric = Metric {
+    name: "monitoring_clock_jumps_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["direction"],
+    help: "Times that the aggregator's wall clock was set by more than a minute, forward or back.",
 };
 /// Requests refused.
 pub const HTTP_REFUSED_TOTAL: Metric = Metric {

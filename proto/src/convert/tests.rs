@@ -237,6 +237,7 @@ fn each_mistake_of_a_batch_is_named() {
     let same = |_: &mut v1::Schema| {};
     let fine = |_: &mut v1::Batch| {};
     assert_eq!(tampered(same, |b| b.seq = 0), Refused::SeqZero);
+    assert_eq!(tampered(same, |b| b.seq = 1 << 63), Refused::SeqTooLarge(1 << 63));
     assert_eq!(tampered(same, |b| b.epoch = Bytes::new()), Refused::IdLength { field: "epoch", found: 0 });
     assert_eq!(
         tampered(same, |b| b.frames = vec![v1::Frame::default(); FRAMES_PER_BATCH_MAX + 1]),

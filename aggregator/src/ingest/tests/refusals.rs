@@ -98,6 +98,17 @@ async fn a_batch_that_is_too_large_is_refused_with_both_sizes() {
 }
 
 #[tokio::test]
+async fn a_sequence_number_beyond_what_a_database_holds_is_refused_and_holds_nobody_up() {
+    let house = House::new().await;
+    let (mut bad, mut good) = (house.agent(1).await, house.agent(2).await);
+    bad.send(i64::MAX.unsigned_abs() + 1, 1.0).await;
+    good.send(1, 1.0).await;
+    assert_eq!(bad.hear_refusal().await.reason, RefusalReason::InvalidBatch);
+    good.hear_ack(1).await;
+    assert_eq!((house.refused("sequence"), house.database.store.groups()), (1, vec![1]));
+}
+
+#[tokio::test]
 async fn sequence_number_zero_is_refused() {
     let house = House::new().await;
     let mut agent = house.agent(1).await;

@@ -115,6 +115,75 @@ async fn an_older_streams_goodbye_does_not_stop_an_agent_that_is_back() {
 }
 
 #[tokio::test]
+async fn an_agent_that_breaks_off_while_the_database_is_away_is_silent_like_any_other() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    house.database.store.turn(Weather::Held);
+    agent.send(1, 1.0).await;
+    until("the first commit has begun", || house.database.store.attempts() == 1).await;
+    // More than a window: the aggregator does not read, and would not hear the end of the stream.
+    for seq in 2..=WINDOW_BATCHES as u64 + 2 {
+        agent.send(seq, 1.0).await;
+    }
+    until("the window is full", || house.waiting() == WINDOW_BATCHES - 1).await;
+    assert_eq!(up(&house), [1.0]);
+    house.clock.advance(Duration::from_secs(2));
+    until("its presence is noted", || house.live.agent(agent.id).is_some_and(|known| known.seen_at.as_secs() == 2))
+        .await;
+    let id = agent.id;
+    drop(agent);
+    until("the stream's end is heard", || house.meters.ingest.streams.get() == 0.0).await;
+    house.clock.advance(Duration::from_secs(4));
+    assert_eq!(up(&house), [0.0]);
+    house.database.store.turn(Weather::Fine);
+    until("its batches are in the head", || house.samples() >= WINDOW_BATCHES).await;
+    assert_eq!(house.live.agent(id).map(|known| known.state), Some(State::Silent), "they are no sign of life");
+    house.clock.advance(Duration::from_millis(1));
+    assert_eq!(up(&house), [0.0]);
+}
+
+#[tokio::test]
+async fn a_goodbye_is_noted_at_once_although_the_database_is_away() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    house.database.store.turn(Weather::Away);
+    agent.send(1, 1.0).await;
+    agent.goodbye().await;
+    until("it is stopped", || house.live.agent(agent.id).is_some_and(|known| known.state == State::Stopped)).await;
+    house.clock.advance(Duration::from_secs(3600));
+    assert!(house.live.sweep().is_empty(), "it is not missed while its last batch waits");
+    house.database.store.turn(Weather::Fine);
+    agent.hear_ack(1).await;
+    assert_eq!(house.latest(&agent), [], "its last batch does not revive its series");
+}
+
+#[tokio::test]
+async fn a_goodbye_is_stored_once_the_database_is_back() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    house.database.store.turn(Weather::Away);
+    agent.goodbye().await;
+    until("the database did not take it", || house.database.store.stops() == 1).await;
+    house.clock.advance(Duration::from_secs(60));
+    house.database.store.turn(Weather::Fine);
+    assert_eq!(agent.hear().await, None, "the stream ends when it is stored");
+    let stored = house.database.store.load_agents().await.expect("it is there");
+    assert_eq!(stored[0].stopped_at, Some(NOW), "when it was said, not when it was stored");
+}
+
+#[tokio::test]
+async fn a_replay_does_not_move_a_position_back() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    for seq in [1, 2, 3, 1] {
+        agent.send(seq, 1.0).await;
+        agent.hear_ack(seq).await;
+    }
+    let position = house.live.agent(agent.id).and_then(|known| known.row.position);
+    assert_eq!(position, Some(Position { epoch: EPOCH, seq: 3 }));
+}
+
+#[tokio::test]
 async fn a_hello_that_the_database_does_not_take_is_to_come_again() {
     let house = House::new().await;
     house.database.store.turn(Weather::Away);
