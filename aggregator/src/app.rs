@@ -3,7 +3,7 @@
 //! Drain order: `streams` (agents get the acks of what is under way) → `writer` (the last group is committed) → `rules`
 //! → `notify` (what is being sent is sent; the rest waits in the outbox) → `upkeep` → `http` → the database is closed.
 
-use crate::config::Config;
+use crate::config::{Config, Retention};
 use crate::http::{self, Health, Pages, Part};
 use crate::ingest::writer::Writer;
 use crate::ingest::{IngestService, Streams};
@@ -13,8 +13,9 @@ use crate::notify::{Notifier, Webhook};
 use crate::restore;
 use crate::rules::board::Board;
 use crate::rules::{self, Engine, Receivers, RuleSet};
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, Pulse, Store, StoreError};
 use crate::upkeep::Upkeep;
+use crate::upkeep::trust::Trust;
 use proto::grpc::IngestServer;
 use proto::limits::MESSAGE_MAX_BYTES;
 use proto::telemetry::Telemetry;
@@ -24,7 +25,7 @@ use runtime::drain::{Drain, Fault, Phase};
 use runtime::log::chain;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -130,7 +131,9 @@ impl App {
         let telemetry = Telemetry::default();
         let meters = Meters::new(&telemetry, database.split_whitespace().next().unwrap_or("unknown"));
         meters.store_up.set(1.0);
-        let live = Arc::new(Live::new(config.limits, clock.clone(), store.load_agents().await?));
+        let pulse = store.load_pulse().await?;
+        let live = Arc::new(Live::new(config.limits, clock.clone(), Vec::new()));
+        live.resume(store.load_agents().await?, pulse.map(|pulse| pulse.alive_at));
         restore::head(&*store, &live, clock.wall()).await?;
         let health = Arc::new(Health::new(clock.monotonic()));
         let shared = Shared {
@@ -147,7 +150,7 @@ impl App {
         shared.spawn_ingest(&mut drain, agents);
         shared.spawn_rules(&mut drain, config, set, &channels, http).await?;
         shared.spawn_notify(&mut drain, channels);
-        shared.spawn_upkeep(&mut drain, config.log_retention);
+        shared.spawn_upkeep(&mut drain, config.retention, pulse);
         shared.spawn_pages(&mut drain, pages, http, grpc, database);
         health.set_ready();
         Ok(Self { drain, store, grpc, http })
@@ -233,13 +236,16 @@ impl Shared {
         phase.spawn("notify", notifier.run(phase.token()));
     }
 
-    fn spawn_upkeep(&self, drain: &mut Drain, log_retention: Duration) {
+    fn spawn_upkeep(&self, drain: &mut Drain, retention: Retention, pulse: Option<Pulse>) {
+        let kept = pulse.map(|pulse| pulse.trusted_at);
         let upkeep = Upkeep {
             live: self.live.clone(),
             store: self.store.clone(),
             clock: self.clock.clone(),
             meters: self.meters.clone(),
-            log_retention,
+            retention,
+            trust: Mutex::new(Trust::new(kept, self.clock.wall(), self.clock.monotonic())),
+            silenced: Notify::new(),
             progress: Box::new(self.progress(Part::Upkeep)),
         };
         let phase = drain.phase("upkeep", REST_DEADLINE);

@@ -21,12 +21,33 @@ pub const LISTEN_GRPC: &str = "127.0.0.1:7400";
 pub const LISTEN_HTTP: &str = "127.0.0.1:7480";
 /// How often rules are evaluated at least, where their group does not say.
 pub const EVALUATION_INTERVAL: Duration = Duration::from_secs(15);
-/// How long batches stay in the log. A restart needs a quarter of an hour of them; a day is for looking back.
-pub const LOG_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// How long things are kept.
+pub const RETENTION: Retention = Retention {
+    log: Duration::from_secs(24 * 3600),
+    notifications: Duration::from_secs(30 * 24 * 3600),
+    alerts: Duration::from_secs(400 * 24 * 3600),
+    agents: Duration::from_secs(30 * 24 * 3600),
+};
 /// The shortest log: what a restart reads, and the hour in which long streams write their schemas again.
 pub const LOG_RETENTION_MIN: Duration = Duration::from_secs(2 * 3600);
+/// The shortest of the others: notifications are tried for a day, and agents that are lost are shown for one.
+pub const HISTORY_RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
 /// Alerts of one message at the most.
 pub const MAX_ALERTS: usize = 100;
+
+/// How long each kind of thing stays in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Batches. A restart needs a quarter of an hour of them; a day is for looking back.
+    pub log: Duration,
+    /// Notifications that were accepted or refused, whole: who was told of what. A month, for the on-call's review.
+    pub notifications: Duration,
+    /// Alerts that are resolved. A year and a month: the same week of last year can be compared.
+    pub alerts: Duration,
+    /// Agents of which nothing comes, and how far their streams are stored. An agent that returns after longer with a
+    /// batch that was stored, but whose ack it never got, has it stored again.
+    pub agents: Duration,
+}
 
 /// Everything that the aggregator needs to know.
 #[derive(Clone, Debug)]
@@ -43,8 +64,8 @@ pub struct Config {
     pub rules: Option<PathBuf>,
     /// How often rules are evaluated at least.
     pub evaluation_interval: Duration,
-    /// How long batches stay in the log.
-    pub log_retention: Duration,
+    /// How long things are kept.
+    pub retention: Retention,
     /// The webhook that gets every notification.
     pub webhook: Option<Secret>,
     /// Alerts of one message at the most.
@@ -119,7 +140,7 @@ fn read_root(document: &Document, over: &Overrides) -> Config {
     let rules = root.pick("rules", "rules", None, |text| Ok(PathBuf::from(text)));
     let interval = over.evaluation_interval.as_deref();
     let interval = root.pick("evaluation_interval", "evaluation-interval", interval, check_interval);
-    let log_retention = root.pick("log_retention", "", None, check_retention);
+    let retention = read_retention(&root);
     let (webhook, max_alerts) = read_webhook(&root, over);
     let limits = read_limits(&root);
     let (log_format, log_level) = read_log(&root, over);
@@ -131,7 +152,7 @@ fn read_root(document: &Document, over: &Overrides) -> Config {
         external_url,
         rules: over.rules.clone().or(rules),
         evaluation_interval: interval.unwrap_or(EVALUATION_INTERVAL),
-        log_retention: log_retention.unwrap_or(LOG_RETENTION),
+        retention,
         webhook,
         max_alerts,
         limits,
@@ -150,6 +171,20 @@ fn read_webhook(root: &Table<'_>, over: &Overrides) -> (Option<Secret>, usize) {
     let max_alerts = table.parsed("max_alerts", check_count).unwrap_or(MAX_ALERTS);
     table.finish();
     (url, max_alerts)
+}
+
+fn read_retention(root: &Table<'_>) -> Retention {
+    let table = root.section("retention");
+    let log = table.parsed("log", |text| check_retention(text, LOG_RETENTION_MIN));
+    let history = |key| table.parsed(key, |text| check_retention(text, HISTORY_RETENTION_MIN));
+    let retention = Retention {
+        log: log.unwrap_or(RETENTION.log),
+        notifications: history("notifications").unwrap_or(RETENTION.notifications),
+        alerts: history("alerts").unwrap_or(RETENTION.alerts),
+        agents: history("agents").unwrap_or(RETENTION.agents),
+    };
+    table.finish();
+    retention
 }
 
 fn read_limits(root: &Table<'_>) -> Limits {
@@ -209,9 +244,10 @@ fn check_interval(text: &str) -> Result<Duration, String> {
     if interval >= Duration::from_secs(1) { Ok(interval) } else { Err(format!("{text:?} is shorter than 1s")) }
 }
 
-fn check_retention(text: &str) -> Result<Duration, String> {
+fn check_retention(text: &str, shortest: Duration) -> Result<Duration, String> {
     let retention = parse_duration(text)?;
-    if retention >= LOG_RETENTION_MIN { Ok(retention) } else { Err(format!("{text:?} is shorter than 2h")) }
+    let hours = shortest.as_secs() / 3600;
+    if retention >= shortest { Ok(retention) } else { Err(format!("{text:?} is shorter than {hours}h")) }
 }
 
 #[cfg(test)]
@@ -232,14 +268,15 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_reported_at_once_and_no_secret_with_them() {
-        let text = "listen_grpc: here\nlog_retention: 5m\nwebhook:\n  url: http://hooks.example/S3CR3T\n  max: 1\n  max_alerts: 0\nlimits: {series: many, series_per_agent: 0}\n";
+        let text = "listen_grpc: here\nretention: {log: 5m, alerts: 2h}\nwebhook:\n  url: http://hooks.example/S3CR3T\n  max: 1\n  max_alerts: 0\nlimits: {series: many, series_per_agent: 0}\n";
         let flags = Overrides { webhook_url: Some("ftp://x/S3CR3T".into()), ..Overrides::default() };
         let mistakes = read(text, &flags).unwrap_err();
         assert!(!mistakes.contains("S3CR3T"), "{mistakes}");
         insta::assert_snapshot!(mistakes, @r#"
         --webhook-url: must begin with https://
         1:14: listen_grpc "here" is not an address; write it like 127.0.0.1:7480
-        2:16: log_retention "5m" is shorter than 2h
+        2:18: retention.log "5m" is shorter than 2h
+        2:30: retention.alerts "2h" is shorter than 24h
         4:8: webhook.url is plain http; use https, or set webhook.allow_insecure: true
         5:3: webhook.max is not a field; known here: allow_insecure, url, max_alerts
         6:15: webhook.max_alerts "0" is not a whole number from 1
@@ -259,7 +296,7 @@ mod tests {
         };
         let config = read(file, &flags).expect("valid");
         assert_eq!((config.listen_grpc.port(), config.listen_http.port()), (0, 2));
-        assert_eq!((config.evaluation_interval, config.log_retention), (Duration::from_secs(60), LOG_RETENTION));
+        assert_eq!((config.evaluation_interval, config.retention), (Duration::from_secs(60), RETENTION));
         assert_eq!(config.rules, Some(PathBuf::from("/etc/rules.yml")));
         assert_eq!((config.log_format, config.log_level.as_str()), (log::Format::Json, "debug"));
         assert_eq!(config.database.expose(), DATABASE);
@@ -269,8 +306,10 @@ mod tests {
     fn a_value_at_its_bound_is_taken_and_one_beyond_it_is_not() {
         assert!(read("evaluation_interval: 1s", &Overrides::default()).is_ok());
         assert!(read("evaluation_interval: 999ms", &Overrides::default()).is_err());
-        assert!(read("log_retention: 2h", &Overrides::default()).is_ok());
-        assert!(read("log_retention: 119m", &Overrides::default()).is_err());
+        assert!(read("retention: {log: 2h, notifications: 1d, alerts: 1d, agents: 1d}", &Overrides::default()).is_ok());
+        for short in ["log: 119m", "notifications: 23h", "alerts: 23h", "agents: 23h"] {
+            assert!(read(&format!("retention: {{{short}}}"), &Overrides::default()).is_err(), "{short}");
+        }
         assert!(read("limits: {series: 1}\nwebhook: {max_alerts: 1}", &Overrides::default()).is_ok());
     }
 

@@ -1,20 +1,41 @@
-//! Upkeep: finds silent agents, keeps the head and the log within their windows, and shows sizes as metrics.
+//! Upkeep: finds silent agents, keeps the head and the database within their bounds, notes that we live, and shows sizes
+//! as metrics.
+//!
+//! Two times that a restart needs are written with each pulse: when we lived last, so that an agent that was silent then
+//! is not taken for alive, and how far the clock was believed (`trust`), by which alone anything is deleted.
+//!
+//! Limits: [`OUTBOX_MAX`], and the ages of the configuration's `retention`.
 
+pub mod trust;
+
+use crate::config::Retention;
 use crate::live::{Live, State};
 use crate::meters::Meters;
-use crate::store::Store;
+use crate::store::{HistoryBefore, Pulse, Store, StoreError};
+use proto::sample::Timestamp;
 use runtime::clock::Clock;
 use runtime::log::chain;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use trust::{Look, Trust};
 
 /// How often silent agents are looked for; a second of the three that make one silent.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often the head is truncated.
 const TRUNCATE: Duration = Duration::from_secs(60);
-/// How often the log is pruned.
+/// How often we note that we live; also each time that an agent went silent.
+const PULSE: Duration = Duration::from_secs(10);
+/// A database that has not noted it after this counts as away.
+const PULSE_MAX: Duration = Duration::from_secs(5);
+/// How often the database is pruned.
 const PRUNE: Duration = Duration::from_secs(600);
+/// How often the outbox is held to its bound.
+const SHED: Duration = Duration::from_secs(60);
+/// Notifications that may wait. Nobody reads ten thousand messages; the oldest are given up, counted and kept as such.
+pub const OUTBOX_MAX: u32 = 10_000;
 
 /// See the module.
 pub struct Upkeep {
@@ -26,8 +47,12 @@ pub struct Upkeep {
     pub clock: Arc<dyn Clock>,
     /// What is shown.
     pub meters: Meters,
-    /// How long batches stay in the log.
-    pub log_retention: Duration,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// How far the wall clock is believed. Locked for a look.
+    pub trust: Mutex<Trust>,
+    /// Rung when an agent went silent.
+    pub silenced: Notify,
     /// Called after each round.
     pub progress: Box<dyn Fn() + Send + Sync>,
 }
@@ -35,9 +60,15 @@ pub struct Upkeep {
 impl Upkeep {
     /// Keeps up until `stop`. A database that is away does not keep silent agents from being found.
     pub async fn run(self, stop: CancellationToken) {
+        let ahead = self.trust.lock().unwrap_or_else(PoisonError::into_inner).ahead();
+        if ahead > trust::TOLERANCE {
+            tracing::info!(?ahead, believed_after = ?trust::CONFIRM, "clock is ahead of when we ran last; until it is believed nothing is deleted on its word");
+        }
         tokio::select! {
             () = self.look() => {}
+            () = self.keep_pulse() => {}
             () = self.keep_pruning() => {}
+            () = self.keep_shedding() => {}
             () = stop.cancelled() => {}
         }
     }
@@ -56,6 +87,17 @@ impl Upkeep {
         }
     }
 
+    async fn keep_pulse(&self) {
+        let mut answers = true;
+        loop {
+            answers = self.pulse(answers).await;
+            tokio::select! {
+                () = tokio::time::sleep(PULSE) => {}
+                () = self.silenced.notified() => {}
+            }
+        }
+    }
+
     async fn keep_pruning(&self) {
         loop {
             self.prune().await;
@@ -63,9 +105,20 @@ impl Upkeep {
         }
     }
 
+    async fn keep_shedding(&self) {
+        loop {
+            self.shed().await;
+            tokio::time::sleep(SHED).await;
+        }
+    }
+
     fn sweep(&self) {
-        for agent in self.live.sweep() {
+        let lost = self.live.sweep();
+        for agent in &lost {
             tracing::warn!(agent = %agent.row.agent_id, service = agent.row.service, instance = agent.row.instance, "agent went silent");
+        }
+        if !lost.is_empty() {
+            self.silenced.notify_one();
         }
         let agents = self.live.agents();
         for state in [State::Up, State::Silent, State::Stopped] {
@@ -75,14 +128,84 @@ impl Upkeep {
         let (series, samples) = self.live.read(|head| (head.series_count(), head.sample_count()));
         self.meters.head_series.set(series as f64);
         self.meters.head_samples.set(samples as f64);
+        let unreported = self.live.take_unreported();
+        if unreported > 0 {
+            self.meters.ingest.dropped.with_label_values(&["series_limit"]).inc_by(unreported);
+        }
+    }
+
+    /// Notes that we live, and with it whether the database answers. Returns that.
+    async fn pulse(&self, answered: bool) -> bool {
+        let pulse = Pulse { alive_at: self.clock.wall(), trusted_at: self.trusted() };
+        let saved = timeout(PULSE_MAX, self.store.save_pulse(pulse)).await;
+        let answers = matches!(saved, Ok(Ok(())));
+        self.meters.store_up.set(f64::from(u8::from(answers)));
+        match saved {
+            Ok(Err(error)) if answered => tracing::warn!(error = chain(&error), "database away; our life is not noted"),
+            Err(_) if answered => {
+                tracing::warn!(within = ?PULSE_MAX, "database does not answer; our life is not noted")
+            }
+            Ok(Ok(())) if !answered => tracing::info!("database answers again"),
+            _ => {}
+        }
+        answers
     }
 
     async fn prune(&self) {
-        match self.store.prune(self.clock.wall() - self.log_retention).await {
-            Ok(0) => {}
-            Ok(batches) => tracing::info!(batches, "log pruned"),
-            Err(error) => tracing::warn!(error = chain(&error), "log not pruned; trying again later"),
+        if let Err(error) = self.try_prune(self.trusted()).await {
+            tracing::warn!(error = chain(&error), "database not pruned; trying again later");
         }
+    }
+
+    async fn try_prune(&self, now: Timestamp) -> Result<(), StoreError> {
+        let batches = self.store.prune(now - self.retention.log).await?;
+        let before = HistoryBefore {
+            notifications: now - self.retention.notifications,
+            alerts: now - self.retention.alerts,
+            agents: now - self.retention.agents,
+        };
+        let pruned = self.store.prune_history(&before).await?;
+        let (notifications, alerts, agents) = (pruned.notifications, pruned.alerts, pruned.agents);
+        if batches + notifications + alerts + agents > 0 {
+            tracing::info!(batches, notifications, alerts, agents, "database pruned");
+        }
+        Ok(())
+    }
+
+    async fn shed(&self) {
+        match self.store.shed_outbox(OUTBOX_MAX, self.clock.wall()).await {
+            Ok(shed) => {
+                for (channel, notifications) in shed {
+                    self.meters.notify.failed.with_label_values(&[&channel, "outbox_full"]).inc_by(notifications);
+                    tracing::error!(
+                        channel,
+                        notifications,
+                        most = OUTBOX_MAX,
+                        "too many notifications wait; the oldest are given up"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "outbox not looked at; trying again later"),
+        }
+    }
+
+    /// Looks at the clocks: how far the wall clock is believed.
+    fn trusted(&self) -> Timestamp {
+        let mut trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = trust.look(self.clock.wall(), self.clock.monotonic());
+        match look {
+            Look::Even => {}
+            Look::Forward(by) => {
+                self.meters.clock_jumps.with_label_values(&["forward"]).inc();
+                tracing::warn!(?by, believed_after = ?trust::CONFIRM, "clock was set forward; until it is believed nothing is deleted on its word");
+            }
+            Look::Back(by) => {
+                self.meters.clock_jumps.with_label_values(&["back"]).inc();
+                tracing::warn!(?by, "clock was set back");
+            }
+            Look::Confirmed(ahead) => tracing::info!(?ahead, "clock ran evenly for an hour and is believed now"),
+        }
+        trust.trusted()
     }
 }
 

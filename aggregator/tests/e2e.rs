@@ -220,6 +220,41 @@ fn an_alert_reaches_the_webhook_once_also_when_the_aggregator_is_killed_after_it
     assert!(aggregator.interrupt().success());
 }
 
+/// The only agent dies, its alert ends with it, and the aggregator is killed: nothing of it comes back.
+#[test]
+fn an_alert_that_ended_with_its_agent_does_not_fire_again_after_a_restart() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let server = runtime.block_on(async {
+        let server = MockServer::start().await;
+        Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+        server
+    });
+    let dir = TempDir::new().expect("a directory");
+    let rules =
+        "groups:\n  - name: host\n    rules:\n      - {alert: MemoryInUse, expr: system_memory_usage_bytes > 1}\n";
+    let hook = format!("{}/hook", server.uri());
+    let more = ["--webhook-url", &hook, "--evaluation-interval", "1s"];
+    let Running { aggregator, agent, .. } = start(dir.path(), rules, &more);
+    let told = || {
+        let calls = runtime.block_on(server.received_requests()).unwrap_or_default();
+        let bodies = calls.iter().filter_map(|call| call.body_json::<Value>().ok());
+        bodies.filter_map(|body| body["status"].as_str().map(String::from)).collect::<Vec<_>>()
+    };
+    wait_for("the alert fires", || told() == ["firing"]);
+    agent.kill();
+    wait_for("the alert ends with its agent", || told() == ["firing", "resolved"]);
+    aggregator.kill();
+    let (aggregator, _, http) = start_aggregator(dir.path(), "127.0.0.1:0", rules, &more);
+    let metrics = format!("http://{http}/metrics");
+    wait_for("rules were evaluated again", || {
+        let page = get(&metrics).unwrap_or_default();
+        sample(&page, "monitoring_rule_evaluations_total", "host").is_some_and(|count| count >= 3.0)
+            && sample(&page, "monitoring_agent_up", "e2e") == Some(0.0)
+    });
+    assert_eq!(told(), ["firing", "resolved"]);
+    assert!(aggregator.interrupt().success());
+}
+
 #[test]
 fn mistakes_of_a_start_are_named_with_the_way_out() {
     let dir = TempDir::new().expect("a directory");

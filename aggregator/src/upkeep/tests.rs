@@ -1,10 +1,11 @@
 use super::*;
+use crate::config;
 use crate::ingest::tests::fixture::{Database, Weather, until};
 use crate::live::{HEAD_WINDOW, RECONNECT_MAX};
 use crate::store::{AgentRow, BatchRow};
 use proto::message::Position;
 use proto::name::SeriesKey;
-use proto::sample::{Frame, Kind, Pass, Schema, SchemaId, SeriesDef, Timestamp};
+use proto::sample::{Frame, Kind, Pass, Schema, SchemaId, SeriesDef};
 use proto::telemetry::Telemetry;
 use runtime::clock::ManualClock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,12 +15,17 @@ use uuid::Uuid;
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const RETENTION: Duration = Duration::from_secs(2 * 3600);
 
+/// A second before the clock is believed.
+const ALMOST: Duration = trust::CONFIRM.saturating_sub(Duration::from_secs(1));
+
 struct Ground {
     database: Database,
     clock: ManualClock,
     live: Arc<Live>,
     meters: Meters,
     rounds: Arc<AtomicUsize>,
+    /// How far the clock was believed when we ran last.
+    kept: Option<Timestamp>,
 }
 
 impl Ground {
@@ -29,7 +35,7 @@ impl Ground {
         let known = vec![agent(1, None), agent(2, Some(START))];
         let live = Arc::new(Live::new(Limits::default(), Arc::new(clock.clone()), known));
         let meters = Meters::new(&Telemetry::default(), "sqlite");
-        Self { database, clock, live, meters, rounds: Arc::default() }
+        Self { database, clock, live, meters, rounds: Arc::default(), kept: None }
     }
 
     fn upkeep(&self) -> Upkeep {
@@ -39,7 +45,9 @@ impl Ground {
             store: self.database.store(),
             clock: Arc::new(self.clock.clone()),
             meters: self.meters.clone(),
-            log_retention: RETENTION,
+            retention: Retention { log: RETENTION, ..config::RETENTION },
+            trust: Mutex::new(Trust::new(self.kept, self.clock.wall(), self.clock.monotonic())),
+            silenced: Notify::new(),
             progress: Box::new(move || {
                 rounds.fetch_add(1, Ordering::Relaxed);
             }),
@@ -145,4 +153,94 @@ async fn at_the_start_the_log_is_pruned_and_after_a_minute_the_head_is_truncated
     stop.cancel();
     ended.await.expect("it ends");
     assert!(ground.database.store.log().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_forward_deletes_nothing_until_it_has_run_evenly_for_an_hour() {
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let mut ground = Ground::new().await;
+    ground.kept = Some(START);
+    ground.keep(1, RETENTION + Duration::from_secs(1)).await;
+    ground.keep(2, Duration::ZERO).await;
+    let log = async || ground.database.store.log().await.into_iter().map(|(_, seq)| seq).collect::<Vec<_>>();
+    let upkeep = ground.upkeep();
+    ground.clock.jump_to(START + year);
+    upkeep.prune().await;
+    assert_eq!(log().await, [2], "what is old by the clock that was believed");
+    assert_eq!(ground.meters.clock_jumps.with_label_values(&["forward"]).get(), 1);
+    ground.clock.advance(ALMOST);
+    upkeep.prune().await;
+    assert_eq!(log().await, [2]);
+
+    // A restart with the wrong clock, and the first hour of it.
+    upkeep.pulse(true).await;
+    let pulse = ground.database.store.load_pulse().await.expect("it is there").expect("it was noted");
+    assert_eq!(pulse.trusted_at, START + ALMOST);
+    ground.kept = Some(pulse.trusted_at);
+    let upkeep = ground.upkeep();
+    upkeep.prune().await;
+    ground.clock.advance(ALMOST);
+    upkeep.prune().await;
+    let log = async || ground.database.store.log().await.into_iter().map(|(_, seq)| seq).collect::<Vec<_>>();
+    assert_eq!(log().await, [2], "acked, and not two hours old");
+    ground.clock.advance(Duration::from_secs(1));
+    upkeep.prune().await;
+    assert!(log().await.is_empty(), "a machine that was off for a year prunes after an hour");
+}
+
+#[tokio::test]
+async fn a_pulse_says_when_we_lived_and_whether_the_database_answers() {
+    let ground = Ground::new().await;
+    let upkeep = ground.upkeep();
+    assert!(upkeep.pulse(true).await);
+    assert_eq!(ground.meters.store_up.get(), 1.0);
+    ground.clock.advance(Duration::from_secs(10));
+    ground.database.store.turn(Weather::Away);
+    assert!(!upkeep.pulse(true).await);
+    assert_eq!(ground.meters.store_up.get(), 0.0, "also where no agent sends anything");
+    ground.database.store.turn(Weather::Fine);
+    let pulse = Pulse { alive_at: START, trusted_at: START };
+    assert_eq!(ground.database.store.load_pulse().await.expect("it is there"), Some(pulse));
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_silent_is_followed_by_a_pulse_so_that_a_restart_knows() {
+    let ground = Ground::new().await;
+    let stop = CancellationToken::new();
+    let ended = tokio::spawn(ground.upkeep().run(stop.clone()));
+    let noted = async |at: Timestamp| {
+        while ground.database.store.load_pulse().await.expect("it is there").is_none_or(|pulse| pulse.alive_at < at) {
+            tokio::task::yield_now().await;
+        }
+    };
+    noted(START).await;
+    ground.clock.advance(RECONNECT_MAX + Duration::from_secs(1));
+    until("the silent agent is found", || ground.agents() == [0.0, 1.0, 1.0]).await;
+    noted(START + RECONNECT_MAX).await;
+    stop.cancel();
+    ended.await.expect("it ends");
+}
+
+#[tokio::test]
+async fn notifications_beyond_the_outboxs_bound_are_given_up_and_counted() {
+    let ground = Ground::new().await;
+    let made = |number: u32| crate::store::OutboxRow {
+        id: Uuid::from_u128(number.into()),
+        channel: "webhook".into(),
+        body: serde_json::Value::Null,
+        created_at: START,
+        attempts: 0,
+        next_attempt_at: START,
+    };
+    let evaluation = crate::store::EvaluationRow {
+        rule_key: "g/r/0".into(),
+        evaluated_at: START,
+        outbox: (0..OUTBOX_MAX + 3).map(made).collect(),
+        ..crate::store::EvaluationRow::default()
+    };
+    ground.database.store.save_evaluation(&evaluation).await.expect("it is there");
+    ground.upkeep().shed().await;
+    let (depth, _) = ground.database.store.outbox_depth().await.expect("it is there");
+    assert_eq!(depth, u64::from(OUTBOX_MAX));
+    assert_eq!(ground.meters.notify.failed.with_label_values(&["webhook", "outbox_full"]).get(), 3);
 }

@@ -35,7 +35,7 @@ const AGGREGATOR: &[Row] = &[
     ("ingest", Some(&["live", "meters", "store"])),
     ("rules", Some(&["live", "meters", "query", "store"])),
     ("notify", Some(&["meters", "store"])),
-    ("upkeep", Some(&["live", "meters", "store"])),
+    ("upkeep", Some(&["config", "live", "meters", "store"])),
     ("http", Some(&["live", "query", "rules", "store"])),
     ("app", None),
     ("cli", Some(&["app", "config"])),
