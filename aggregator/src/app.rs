@@ -1,23 +1,27 @@
-//! The aggregator put together: every part, every channel, and the order in which they end.
+//! The aggregator put together: every part, every channel, and the order in which they begin and end.
 //!
-//! Drain order: `streams` (agents get the acks of what is under way) → `writer` (the last group is committed) → `rules`
-//! → `notify` (what is being sent is sent; the rest waits in the outbox) → `upkeep` → `http` → the database is closed.
+//! Begin: both ports are served at once, the pages with what there is to say, agents with "come back". Then the database
+//! is opened, waited for where it is away, and the head is restored; then every other part begins.
+//!
+//! Drain order: `upkeep` (nobody is found silent because we sent it away, and we are alive no longer) → `rules` → `streams`
+//! (agents get the acks of what is under way) → `writer` (the last group is committed) → `notify` (what is being sent is
+//! sent; the rest waits in the outbox) → `http` → the database is closed.
 
 use crate::config::{Config, Retention};
-use crate::http::{self, Health, Pages, Part};
+use crate::descriptors;
+use crate::http::{self, Front, Health, Pages, Part};
+use crate::ingest::accept::CONNECTIONS_MAX;
 use crate::ingest::writer::Writer;
-use crate::ingest::{IngestService, Streams};
+use crate::ingest::{Gate, IngestService, Streams, server};
 use crate::live::Live;
 use crate::meters::Meters;
 use crate::notify::{Notifier, Webhook};
 use crate::restore;
 use crate::rules::board::Board;
 use crate::rules::{self, Engine, Receivers, RuleSet};
-use crate::store::{self, Pulse, Store, StoreError};
+use crate::store::{self, Pulse, RuleRow, Store, StoreError};
 use crate::upkeep::Upkeep;
 use crate::upkeep::trust::Trust;
-use proto::grpc::IngestServer;
-use proto::limits::MESSAGE_MAX_BYTES;
 use proto::telemetry::Telemetry;
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
@@ -25,39 +29,29 @@ use runtime::drain::{Drain, Fault, Phase};
 use runtime::log::chain;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 
+/// How long a running evaluation may take.
+const RULES_DEADLINE: Duration = Duration::from_secs(5);
 /// How long streams may take to get their last acks: a commit on a slow disk.
 const STREAMS_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the last commit may take.
 const WRITER_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a running evaluation may take.
-const RULES_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a message that is being sent may take; beyond it, it is sent again after the start.
 const NOTIFY_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the rest may take.
 const REST_DEADLINE: Duration = Duration::from_secs(2);
-/// A peer that is gone without a word is noticed after these two: a ping this often, an answer within that. Without
-/// them file descriptors leak.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// See [`KEEPALIVE_INTERVAL`].
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// TCP's own probe, for peers that never got to HTTP/2.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-/// gRPC streams of one connection; an agent opens one.
-const STREAMS_PER_CONNECTION: u32 = 16;
-/// HTTP/2 flow control: what one stream and one connection may send ahead.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// See [`STREAM_WINDOW_BYTES`].
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Headers of a request.
-const HEADERS_MAX_BYTES: u32 = 16 * 1024;
+/// How long the database may take to be closed: on SQLite the log is written back. Beyond it the next start does that.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+/// First and last wait for a database that is away at the start.
+const AWAY_BASE: Duration = Duration::from_millis(500);
+/// See [`AWAY_BASE`].
+const AWAY_CAP: Duration = Duration::from_secs(10);
 
 /// Why the aggregator could not start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -89,22 +83,48 @@ pub enum StartError {
     /// No HTTP client.
     #[error("cannot make an HTTP client for the webhook")]
     Client(#[from] reqwest::Error),
-    /// A signal came before we had started.
-    #[error("ended before the database answered")]
-    Cancelled,
 }
 
-/// A running aggregator.
+/// Why the aggregator ended although nobody asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The database is not one that we can work with.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A part ended on its own.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// An aggregator whose ports are served.
 pub struct App {
     drain: Drain,
-    store: Arc<dyn Store>,
-    grpc: SocketAddr,
-    http: SocketAddr,
+    phases: Phases,
+    plan: Plan,
+    shared: Shared,
+    /// Set once it was opened, to be closed at the end however far we came.
+    store: OnceLock<Arc<dyn Store>>,
 }
 
-/// What the parts share.
+/// What the configuration asks for, read and checked.
+struct Plan {
+    config: Config,
+    rules: RuleSet,
+    channels: Vec<Webhook>,
+}
+
+/// Where each part belongs, in the order in which they end.
+struct Phases {
+    upkeep: Phase,
+    rules: Phase,
+    streams: Phase,
+    writer: Phase,
+    notify: Phase,
+    http: Phase,
+}
+
+/// What the parts share from the first moment on.
 struct Shared {
-    store: Arc<dyn Store>,
     live: Arc<Live>,
     clock: Arc<dyn Clock>,
     meters: Meters,
@@ -112,105 +132,205 @@ struct Shared {
     health: Arc<Health>,
     board: Arc<Board>,
     bell: Arc<Notify>,
+    /// The pages' door and the agents', closed at first.
+    front: Arc<Front>,
+    gate: Gate,
+    grpc: SocketAddr,
+    http: SocketAddr,
 }
 
+/// What the database had for us.
+struct Kept {
+    store: Arc<dyn Store>,
+    /// Its kind and version.
+    database: String,
+    pulse: Option<Pulse>,
+    rules: Vec<RuleRow>,
+}
+
+// === impl App ===
+
 impl App {
-    /// Starts every part, to run until `asked`. A database that is away is waited for.
+    /// Serves both ports, to run until `asked`. Mistakes of the configuration end it here; the database is not asked yet.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>, asked: CancellationToken) -> Result<Self, StartError> {
-        let set = load_rules(config)?;
+        let rules = load_rules(config)?;
         let channels = match &config.webhook {
             Some(url) => vec![Webhook::new("webhook", url.clone())?],
             None => Vec::new(),
         };
+        let kind = store::kind(config.database.expose())?;
+        let connections = descriptors::connections(descriptors::raise(), CONNECTIONS_MAX);
         let agents = listen(config.listen_grpc, "listen-grpc").await?;
         let pages = listen(config.listen_http, "listen-http").await?;
         let (grpc, http) = (local(&agents, config.listen_grpc), local(&pages, config.listen_http));
-        let store = open_store(config.database.expose(), &asked).await?;
-        let database = store.ping().await?;
 
         let telemetry = Telemetry::default();
-        let meters = Meters::new(&telemetry, database.split_whitespace().next().unwrap_or("unknown"));
-        meters.store_up.set(1.0);
-        let pulse = store.load_pulse().await?;
-        let live = Arc::new(Live::new(config.limits, clock.clone(), Vec::new()));
-        live.resume(store.load_agents().await?, pulse.map(|pulse| pulse.alive_at));
-        restore::head(&*store, &live, clock.wall()).await?;
-        let health = Arc::new(Health::new(clock.monotonic()));
+        let meters = Meters::new(&telemetry, kind);
+        let mut drain = Drain::new(asked);
+        let phases = Phases::new(&mut drain);
+        let front = Arc::new(Front::new(telemetry.clone(), clock.clone()));
+        phases.http.spawn("http", http::serve(pages, front.clone(), phases.http.token()));
+        let gate = Gate::new(meters.ingest.refused.clone());
+        server::spawn(&phases.streams, agents, connections, meters.ingest.accept_pauses.clone(), gate.clone());
         let shared = Shared {
-            store: store.clone(),
-            live,
+            live: Arc::new(Live::new(config.limits, clock.clone(), Vec::new())),
+            health: Arc::new(Health::new(clock.monotonic())),
             clock,
             meters,
             telemetry,
-            health: health.clone(),
             board: Arc::default(),
             bell: Arc::default(),
+            front,
+            gate,
+            grpc,
+            http,
         };
-        let mut drain = Drain::new(asked);
-        shared.spawn_ingest(&mut drain, agents);
-        shared.spawn_rules(&mut drain, config, set, &channels, http).await?;
-        shared.spawn_notify(&mut drain, channels);
-        shared.spawn_upkeep(&mut drain, config.retention, pulse);
-        shared.spawn_pages(&mut drain, pages, http, grpc, database);
-        health.set_ready();
-        Ok(Self { drain, store, grpc, http })
+        let plan = Plan { config: config.clone(), rules, channels };
+        Ok(Self { drain, phases, plan, shared, store: OnceLock::new() })
     }
 
     /// Where agents connect.
     pub fn grpc(&self) -> SocketAddr {
-        self.grpc
+        self.shared.grpc
     }
 
     /// Where the pages are.
     pub fn http(&self) -> SocketAddr {
-        self.http
+        self.shared.http
     }
 
-    /// Runs until it is asked to end, or a fault, then ends in order.
-    pub async fn run(self) -> Result<(), Fault> {
-        let ended = self.drain.serve().await;
-        self.store.close().await;
+    /// Waits for the database, runs until it is asked to end, or a fault, then ends in order.
+    pub async fn run(self) -> Result<(), RunError> {
+        let prepared = tokio::select! {
+            prepared = self.prepare() => Some(prepared),
+            _ = self.drain.until_asked() => None,
+        };
+        let ended = match prepared {
+            Some(Ok(kept)) => {
+                self.shared.begin(&self.phases, self.plan, kept);
+                self.drain.serve().await.map_err(RunError::from)
+            }
+            Some(Err(error)) => {
+                self.drain.run().await;
+                Err(RunError::Start(error.into()))
+            }
+            // Asked, or a fault: there is nothing to begin any more.
+            None => self.drain.serve().await.map_err(RunError::from),
+        };
+        close(self.store.get()).await;
         ended
+    }
+
+    /// Waits until the database is open and the head is restored. Fails where waiting does not help.
+    async fn prepare(&self) -> Result<Kept, StoreError> {
+        let mut backoff = Backoff::new(AWAY_BASE, AWAY_CAP);
+        loop {
+            match self.try_prepare().await {
+                Ok(kept) => return Ok(kept),
+                Err(error @ StoreError::Unavailable(_)) => {
+                    let delay = backoff.next_delay(None);
+                    tracing::error!(
+                        error = chain(&error),
+                        ?delay,
+                        "database away; waiting for it. Is it running, and is --database right?"
+                    );
+                    self.shared.front.wait_for("the database does not answer");
+                    tokio::time::sleep(delay).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn try_prepare(&self) -> Result<Kept, StoreError> {
+        // One that was opened by an earlier try is used again: SQLite's file is locked by it.
+        let store = if let Some(store) = self.store.get() {
+            store.clone()
+        } else {
+            let opened = store::open(self.plan.config.database.expose()).await?;
+            self.store.get_or_init(|| opened).clone()
+        };
+        let database = store.ping().await?;
+        let pulse = store.load_pulse().await?;
+        let live = &self.shared.live;
+        live.resume(store.load_agents().await?, pulse.map(|pulse| pulse.alive_at));
+        self.shared.front.wait_for("the head is being restored");
+        restore::head(&*store, live, self.shared.clock.wall()).await?;
+        let rules = store.load_rules().await?;
+        Ok(Kept { store, database, pulse, rules })
     }
 }
 
+// === impl Phases ===
+
+impl Phases {
+    fn new(drain: &mut Drain) -> Self {
+        Self {
+            upkeep: drain.phase("upkeep", REST_DEADLINE),
+            rules: drain.phase("rules", RULES_DEADLINE),
+            streams: drain.phase("streams", STREAMS_DEADLINE),
+            writer: drain.phase("writer", WRITER_DEADLINE),
+            notify: drain.phase("notify", NOTIFY_DEADLINE),
+            http: drain.phase("http", REST_DEADLINE),
+        }
+    }
+}
+
+// === impl Shared ===
+
 impl Shared {
-    fn spawn_ingest(&self, drain: &mut Drain, listener: TcpListener) {
-        let streams = drain.phase("streams", STREAMS_DEADLINE);
-        let commit = drain.phase("writer", WRITER_DEADLINE);
+    /// Begins every part that needs the database, then opens the doors.
+    fn begin(&self, phases: &Phases, plan: Plan, kept: Kept) {
+        let Plan { config, rules, channels } = plan;
+        let Kept { store, database, pulse, rules: states } = kept;
+        self.meters.store_up.set(1.0);
+        let receivers = Receivers {
+            channels: channels.iter().map(|channel| channel.name().to_string()).collect(),
+            external_url: config.external_url.clone().unwrap_or_else(|| format!("http://{}", self.http)),
+            max_alerts: config.max_alerts,
+        };
+        let now = self.clock.monotonic();
+        for part in Part::ALL {
+            self.health.progressed(part, now);
+        }
+        self.spawn_upkeep(&phases.upkeep, &store, config.retention, pulse);
+        self.spawn_rules(&phases.rules, &store, rules, states, receivers);
+        self.spawn_notify(&phases.notify, &store, channels);
+        self.health.set_ready();
+        self.open_gate(phases, &store);
+        self.open_pages(store, database);
+        let (grpc, http) = (self.grpc, self.http);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), %grpc, %http, "aggregator serves");
+    }
+
+    fn open_gate(&self, phases: &Phases, store: &Arc<dyn Store>) {
         let (ingest, store_up) = (self.meters.ingest.clone(), self.meters.store_up.clone());
-        let (writer, door) = Writer::new(self.store.clone(), self.clock.clone(), ingest.clone(), store_up);
-        commit.spawn("writer", writer.run(commit.token()));
-        let service = IngestService {
+        let (writer, door) = Writer::new(store.clone(), self.clock.clone(), ingest.clone(), store_up);
+        phases.writer.spawn("writer", writer.run(phases.writer.token()));
+        self.gate.open(IngestService {
             live: self.live.clone(),
-            store: self.store.clone(),
+            store: store.clone(),
             writer: door,
             clock: self.clock.clone(),
             meters: ingest,
-            phase: streams.clone(),
+            phase: phases.streams.clone(),
             streams: Arc::new(Streams::default()),
-        };
-        spawn_grpc(&streams, listener, service);
+        });
     }
 
-    async fn spawn_rules(
+    fn spawn_rules(
         &self,
-        drain: &mut Drain,
-        config: &Config,
+        phase: &Phase,
+        store: &Arc<dyn Store>,
         set: RuleSet,
-        channels: &[Webhook],
-        http: SocketAddr,
-    ) -> Result<(), StartError> {
-        let receivers = Receivers {
-            channels: channels.iter().map(|channel| channel.name().to_string()).collect(),
-            external_url: config.external_url.clone().unwrap_or_else(|| format!("http://{http}")),
-            max_alerts: config.max_alerts,
-        };
+        kept: Vec<RuleRow>,
+        receivers: Receivers,
+    ) {
         let (engine, orphans) = Engine::new(rules::Parts {
             set,
-            kept: self.store.load_rules().await?,
+            kept,
             live: self.live.clone(),
-            store: self.store.clone(),
+            store: store.clone(),
             clock: self.clock.clone(),
             meters: self.meters.rules.clone(),
             board: self.board.clone(),
@@ -218,29 +338,26 @@ impl Shared {
             receivers,
             progress: Box::new(self.progress(Part::Rules)),
         });
-        let phase = drain.phase("rules", RULES_DEADLINE);
         phase.spawn("rules", engine.run(orphans, phase.token()));
-        Ok(())
     }
 
-    fn spawn_notify(&self, drain: &mut Drain, channels: Vec<Webhook>) {
+    fn spawn_notify(&self, phase: &Phase, store: &Arc<dyn Store>, channels: Vec<Webhook>) {
         let notifier = Notifier {
             channels,
-            store: self.store.clone(),
+            store: store.clone(),
             clock: self.clock.clone(),
             meters: self.meters.notify.clone(),
             bell: self.bell.clone(),
             progress: Box::new(self.progress(Part::Notify)),
         };
-        let phase = drain.phase("notify", NOTIFY_DEADLINE);
         phase.spawn("notify", notifier.run(phase.token()));
     }
 
-    fn spawn_upkeep(&self, drain: &mut Drain, retention: Retention, pulse: Option<Pulse>) {
+    fn spawn_upkeep(&self, phase: &Phase, store: &Arc<dyn Store>, retention: Retention, pulse: Option<Pulse>) {
         let kept = pulse.map(|pulse| pulse.trusted_at);
         let upkeep = Upkeep {
             live: self.live.clone(),
-            store: self.store.clone(),
+            store: store.clone(),
             clock: self.clock.clone(),
             meters: self.meters.clone(),
             retention,
@@ -248,31 +365,21 @@ impl Shared {
             silenced: Notify::new(),
             progress: Box::new(self.progress(Part::Upkeep)),
         };
-        let phase = drain.phase("upkeep", REST_DEADLINE);
         phase.spawn("upkeep", upkeep.run(phase.token()));
     }
 
-    fn spawn_pages(
-        &self,
-        drain: &mut Drain,
-        listener: TcpListener,
-        http: SocketAddr,
-        grpc: SocketAddr,
-        database: String,
-    ) {
-        let pages = Pages {
+    fn open_pages(&self, store: Arc<dyn Store>, database: String) {
+        self.front.open(Arc::new(Pages {
             live: self.live.clone(),
             telemetry: self.telemetry.clone(),
-            store: self.store.clone(),
+            store,
             board: self.board.clone(),
             clock: self.clock.clone(),
             health: self.health.clone(),
-            listen: http,
-            listen_grpc: grpc,
+            listen: self.http,
+            listen_grpc: self.grpc,
             database,
-        };
-        let phase = drain.phase("http", REST_DEADLINE);
-        phase.spawn("http", http::serve(listener, Arc::new(pages), phase.token()));
+        }));
     }
 
     /// What a part calls after each round.
@@ -280,30 +387,6 @@ impl Shared {
         let (health, clock) = (self.health.clone(), self.clock.clone());
         move || health.progressed(part, clock.monotonic())
     }
-}
-
-fn spawn_grpc(phase: &Phase, listener: TcpListener, service: IngestService) {
-    let ingest = IngestServer::new(service)
-        .max_decoding_message_size(MESSAGE_MAX_BYTES)
-        .max_encoding_message_size(MESSAGE_MAX_BYTES);
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .tcp_keepalive(Some(TCP_KEEPALIVE))
-        .tcp_nodelay(true)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_max_header_list_size(HEADERS_MAX_BYTES)
-        .add_service(ingest);
-    let stop = phase.token();
-    phase.spawn("grpc", async move {
-        let served =
-            server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(error = chain(&error), "gRPC server failed");
-        }
-    });
 }
 
 fn load_rules(config: &Config) -> Result<RuleSet, StartError> {
@@ -325,25 +408,34 @@ fn local(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
 }
 
-/// Opens the database; waits for one that is away.
-async fn open_store(url: &str, asked: &CancellationToken) -> Result<Arc<dyn Store>, StartError> {
-    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
-    loop {
-        match store::open(url).await {
-            Ok(store) => return Ok(store),
-            Err(error @ StoreError::Unavailable(_)) => {
-                let delay = backoff.next_delay(None);
-                tracing::error!(
-                    error = chain(&error),
-                    ?delay,
-                    "database away; waiting for it. Is it running, and is --database right?"
-                );
-                tokio::select! {
-                    () = tokio::time::sleep(delay) => {}
-                    () = asked.cancelled() => return Err(StartError::Cancelled),
-                }
-            }
-            Err(error) => return Err(error.into()),
+async fn close(store: Option<&Arc<dyn Store>>) {
+    let Some(store) = store else { return };
+    if timeout(CLOSE_DEADLINE, store.close()).await.is_err() {
+        tracing::warn!(deadline = ?CLOSE_DEADLINE, "database not closed in time; the next start sees to what is left");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::PoisonError;
+
+    #[tokio::test]
+    async fn nobody_looks_for_silent_agents_any_more_when_their_streams_are_ended() {
+        let mut drain = Drain::default();
+        let phases = Phases::new(&mut drain);
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let Phases { upkeep, rules, streams, writer, notify, http } = phases;
+        let named = [("http", http), ("streams", streams), ("notify", notify), ("rules", rules), ("writer", writer)];
+        for (name, phase) in named.into_iter().chain([("upkeep", upkeep)]) {
+            let (token, ended) = (phase.token(), ended.clone());
+            phase.spawn(name, async move {
+                token.cancelled().await;
+                ended.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+            });
         }
+        drain.run().await;
+        let order = ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        assert_eq!(order, ["upkeep", "rules", "streams", "writer", "notify", "http"]);
     }
 }

@@ -1,7 +1,7 @@
 //! The command line: `serve`.
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
-use crate::app::{App, StartError};
+use crate::app::{App, RunError, StartError};
 use crate::config::{Config, Overrides};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -57,7 +57,11 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     runtime.block_on(async {
         let asked = asked_by_signal()?;
         let app = App::start(config, Arc::new(SystemClock), asked).await?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), grpc = %app.grpc(), http = %app.http(), "aggregator serves");
-        app.run().await.map_err(anyhow::Error::from)
+        tracing::info!(grpc = %app.grpc(), http = %app.http(), "aggregator listens");
+        // A start that failed late reads like one that failed at once.
+        app.run().await.map_err(|error| match error {
+            RunError::Start(error) => error.into(),
+            RunError::Fault(error) => error.into(),
+        })
     })
 }

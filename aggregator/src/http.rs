@@ -3,12 +3,13 @@
 //! Everything here reads; nothing here changes anything. Each request passes the same line:
 //!
 //! ```text
-//! connection ─► headers ─► gzip ─► panic → 500 ─► guard ─► page
-//!  places, patience                               URL length, places for requests, deadline (not for the probes)
+//! connection ─► front ─► headers ─► gzip ─► panic → 500 ─► guard ─► page
+//!  places, patience                                        URL length, places for requests, deadline (not for the probes)
 //! ```
 //!
 //! | file | what it serves or holds |
 //! |---|---|
+//! | `front` | the door: what is answered before there is anything behind it |
 //! | `metrics` | `/metrics`, `/agents/{id}/metrics` |
 //! | `page`, `shown` | series as exposition families; which series are shown at all |
 //! | `discovery` | `/sd` |
@@ -25,6 +26,7 @@ mod agents;
 mod alerts;
 pub mod connection;
 mod discovery;
+mod front;
 pub mod guard;
 pub mod health;
 mod latest;
@@ -35,6 +37,7 @@ mod problem;
 mod shown;
 mod status;
 
+pub use front::Front;
 pub use health::{Health, Part};
 
 use crate::live::Live;
@@ -107,14 +110,14 @@ AtendeAI monitoring aggregator
 /status                everything about this process
 ";
 
-/// Serves the pages until `stop`, and [`DRAIN_MAX`] longer for requests under way. When it returns, or is dropped, its
+/// Serves what is behind `front` until `stop`, and [`DRAIN_MAX`] longer for requests under way. When it returns, or is dropped, its
 /// connections are closed.
-pub async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, front: Arc<Front>, stop: CancellationToken) {
     let abort = CancellationToken::new();
     let door = Door::new(listener, abort.clone());
     let _closed_at_the_end = abort.drop_guard();
     let drained = stop.clone().cancelled_owned();
-    let server = axum::serve(door, router(pages)).with_graceful_shutdown(drained).into_future();
+    let server = axum::serve(door, front.into_router()).with_graceful_shutdown(drained).into_future();
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN_MAX).await;

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod http;
 pub mod ingest;
 pub mod live;

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use proto::exposition::Format;
 use proto::name::SeriesKey;
 use proto::sample::Timestamp;
+use proto::telemetry::Telemetry;
 use runtime::log::chain;
 use tsdb::Sample;
 
@@ -23,7 +24,7 @@ pub(super) async fn all(State(service): State<Shared>, headers: HeaderMap) -> Re
     render(format, move || {
         // While the head is being restored, its newest values are old ones: nothing but our own then.
         let mut series = if pages.health.is_ready() { shown::everything(&pages, |_| true) } else { Vec::new() };
-        own(&pages, &mut series);
+        own(&pages.telemetry, pages.clock.wall(), &mut series);
         series
     })
     .await
@@ -62,7 +63,7 @@ fn why_silent(pages: &Pages, agent: &Agent, newest: Option<Timestamp>) -> Option
     (age > shown::stale_after(agent)).then(|| format!("the agent's newest values are {} s old\n", age.as_secs()))
 }
 
-fn wanted(headers: &HeaderMap) -> Format {
+pub(super) fn wanted(headers: &HeaderMap) -> Format {
     let accepted: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     Format::negotiate(Some(&accepted.join(",")))
 }
@@ -79,9 +80,8 @@ async fn render(format: Format, series: impl FnOnce() -> Vec<Shown> + Send + 'st
 }
 
 /// Adds the samples of our own registry.
-fn own(pages: &Pages, series: &mut Vec<Shown>) {
-    let at = pages.clock.wall();
-    pages.telemetry.visit(|row, name, labels, value| match SeriesKey::try_new(name, labels.iter().copied()) {
+pub(super) fn own(telemetry: &Telemetry, at: Timestamp, series: &mut Vec<Shown>) {
+    telemetry.visit(|row, name, labels, value| match SeriesKey::try_new(name, labels.iter().copied()) {
         Ok(key) => series.push(Shown { key, kind: row.kind, sample: Sample { at, value } }),
         // A label's value that is too long, e.g. a rule group's name: it costs itself.
         Err(error) => tracing::debug!(name, error = chain(&error), "one of our own series not shown"),

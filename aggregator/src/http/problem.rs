@@ -47,6 +47,9 @@ pub(super) enum Problem {
     /// The deadline passed.
     #[error("the answer took longer than {} seconds", REQUEST_MAX.as_secs())]
     TooSlow,
+    /// The database was not open yet, or the head not restored.
+    #[error("the aggregator is starting: {why}")]
+    Starting { why: &'static str },
     /// The database is away.
     #[error("the database does not answer")]
     StoreAway,
@@ -74,7 +77,7 @@ impl Problem {
             Self::NoPath { .. } | Self::NoAgent { .. } => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UrlTooLong { .. } => StatusCode::URI_TOO_LONG,
-            Self::Busy | Self::TooSlow | Self::StoreAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::TooSlow | Self::Starting { .. } | Self::StoreAway => StatusCode::SERVICE_UNAVAILABLE,
             Self::Defect => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -87,7 +90,7 @@ impl Problem {
             Self::NoPath { .. } => "GET / lists the paths".into(),
             Self::NoAgent { .. } => "GET /api/agents lists the agents".into(),
             Self::Method { .. } => "use GET or HEAD".into(),
-            Self::Busy | Self::TooSlow | Self::StoreAway => "try again later".into(),
+            Self::Busy | Self::TooSlow | Self::Starting { .. } | Self::StoreAway => "try again later".into(),
             Self::Defect => "see the aggregator's log".into(),
             Self::Parameter { .. } | Self::UrlTooLong { .. } => return None,
         })

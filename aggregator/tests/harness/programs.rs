@@ -131,11 +131,17 @@ pub fn free_address() -> SocketAddr {
 
 /// The body of a page, where it answers.
 pub fn get(url: &str) -> Option<String> {
+    get_with_status(url).map(|(_, body)| body)
+}
+
+/// Status and body of a page, where it answers.
+pub fn get_with_status(url: &str) -> Option<(u16, String)> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("a client");
-        client.get(url).send().await.ok()?.text().await.ok()
+        let response = client.get(url).send().await.ok()?;
+        Some((response.status().as_u16(), response.text().await.ok()?))
     })
 }
 

@@ -27,6 +27,7 @@ const AGENT: &[Row] = &[
 
 const AGGREGATOR: &[Row] = &[
     ("meters", Some(&[])),
+    ("descriptors", Some(&[])),
     ("config", Some(&[])),
     ("query", Some(&[])),
     ("store", Some(&[])),

@@ -1,6 +1,6 @@
 //! What the tests need: agents that report, a store, a server, a client.
 
-use crate::http::{Health, Pages, Service, serve, status};
+use crate::http::{Front, Health, Pages, Service, serve, status};
 use crate::live::Live;
 use crate::rules::board::Board;
 use crate::store::{self, Store};
@@ -59,7 +59,9 @@ impl House {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, pages.clone(), stop.clone()));
+        let front = Arc::new(Front::new(pages.telemetry.clone(), pages.clock.clone()));
+        front.open(pages.clone());
+        let server = tokio::spawn(serve(listener, front, stop.clone()));
         Self { pages, clock, client: Client::new(), address, server, stop, _directory: directory }
     }
 

@@ -1,12 +1,14 @@
 //! `/healthz`, `/readyz`, `/status`.
 
 use super::house::{House, frame, hello, pages};
-use crate::http::{Part, router};
+use crate::http::{Front, Part, router};
 use crate::rules::board::RuleView;
 use axum::body::Body;
 use axum::http::Request;
+use proto::catalog::STORE_UP;
 use runtime::clock::Clock;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt;
 
@@ -93,4 +95,34 @@ async fn status_says_what_runs_where_and_how_it_goes() {
     assert_eq!(status["database"]["answers"], true);
     assert_eq!(status["http"]["in_flight"], 1, "this one");
     assert_eq!(status["parts"]["rules"]["last_round_seconds_ago"], 100.0);
+}
+
+#[tokio::test]
+async fn while_the_database_is_waited_for_every_path_says_so_and_our_own_metrics_are_there() {
+    let (pages, clock, _directory) = pages().await;
+    pages.telemetry.gauge(&STORE_UP);
+    let front = Arc::new(Front::new(pages.telemetry.clone(), Arc::new(clock)));
+    front.wait_for("the database does not answer");
+    let app = front.clone().into_router();
+    let ask = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).expect("legal");
+        let answer = app.clone().oneshot(request).await.expect("infallible");
+        let (status, retry) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
+        let bytes = axum::body::to_bytes(answer.into_body(), 64 * 1024).await.expect("a small body");
+        (status, retry, String::from_utf8(bytes.to_vec()).expect("UTF-8"))
+    };
+    let starting = "starting: the database does not answer\n".to_string();
+    assert_eq!(ask("/healthz").await, (200, false, starting.clone()));
+    assert_eq!(ask("/readyz").await, (503, false, starting));
+    let (status, _, page) = ask("/metrics").await;
+    assert!(status == 200 && page.contains("\nmonitoring_store_up 0\n"), "{page}");
+    for path in ["/api/alerts", "/api/agents", "/sd", "/status", "/nothing"] {
+        let (status, retry, body) = ask(path).await;
+        assert_eq!((status, retry), (503, true), "{path}");
+        assert!(body.contains("starting: the database does not answer"), "{path}: {body}");
+    }
+    pages.health.set_ready();
+    front.open(pages);
+    assert_eq!(ask("/readyz").await, (200, false, "ok\n".into()));
+    assert_eq!(ask("/nothing").await.0, 404);
 }
