@@ -4,6 +4,9 @@
 //! again at random moments. At the end the agent delivers what it has, and the database must hold every sequence
 //! number from 1 to the last exactly once, in one epoch, and every pass of the host's exactly once.
 //!
+//! A run whose agent is killed must have seen replays, else it has proven nothing about them. In one run PostgreSQL
+//! itself crashes while both go on.
+//!
 //! A number that was acked is gone from the agent, so one that the aggregator lost would be a hole that nothing fills.
 //! `MONITORING_CRASH_ROUNDS` makes a run longer; `MONITORING_CRASH_SEED` repeats one.
 
@@ -14,7 +17,7 @@ mod postgres;
 #[path = "harness/programs.rs"]
 mod programs;
 
-use programs::{Program, free_address, get_json, wait_for};
+use programs::{Program, free_address, get, get_json, wait_for};
 use proto::convert::{RawBatch, SchemaBytes};
 use proto::message::Position;
 use proto::sample::SchemaId;
@@ -30,6 +33,10 @@ use tempfile::TempDir;
 
 /// Kills of one run.
 const ROUNDS: u64 = 20;
+/// In every fourth round the kill comes right after an ack.
+const AFTER_ACK: u64 = 4;
+/// Crashes of PostgreSQL in its run.
+const SERVER_ROUNDS: u64 = 6;
 
 /// Who is killed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,9 +98,13 @@ fn run(victim: Victim, dir: TempDir, database: String) {
     let pair = Pair::new(dir, database);
     let mut aggregator = pair.start_aggregator();
     let mut agent = pair.start_agent();
-    for _ in 0..rounds {
-        // The moment is the input of this test: anything from the first millisecond of a start to a steady stream.
-        thread::sleep(Duration::from_millis(random.u64(1..400)));
+    for round in 1..=rounds {
+        if round % AFTER_ACK == 0 {
+            Pair::await_ack(&mut agent);
+        } else {
+            // The moment is the input of this test: anything from the first millisecond of a start to a steady stream.
+            thread::sleep(Duration::from_millis(random.u64(1..400)));
+        }
         match victim {
             Victim::Agent => {
                 agent.kill();
@@ -105,13 +116,24 @@ fn run(victim: Victim, dir: TempDir, database: String) {
             }
         }
     }
-    let last = Pair::deliver(&mut agent);
-    assert!(agent.interrupt().success(), "seed {seed}: the agent ends cleanly");
-    assert!(aggregator.interrupt().success(), "seed {seed}: the aggregator ends cleanly");
-    let (rows, schemas) = block_on(stored(&pair.database));
-    let passes = check(&rows, schemas, last).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
-    println!("seed {seed}: {rounds} kills, {} batches, {passes} passes: each exactly once", rows.len());
-    assert!(rows.len() as u64 >= rounds / 2, "seed {seed}: a run with {} batches proves nothing", rows.len());
+    let replayed = pair.finish(agent, aggregator, seed, rounds);
+    assert!(victim == Victim::Aggregator || replayed > 0, "seed {seed}: no batch came twice");
+}
+
+#[test]
+fn a_postgresql_that_crashes_under_load_loses_and_doubles_nothing() {
+    let Some(server) = postgres::Postgres::private() else { return };
+    let seed = number("MONITORING_CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let pair = Pair::new(TempDir::new().expect("a directory"), block_on(server.create_database()));
+    let aggregator = pair.start_aggregator();
+    let mut agent = pair.start_agent();
+    for _ in 0..SERVER_ROUNDS {
+        Pair::await_ack(&mut agent);
+        thread::sleep(Duration::from_millis(random.u64(1..200)));
+        server.restart_immediate();
+    }
+    pair.finish(agent, aggregator, seed, SERVER_ROUNDS);
 }
 
 impl Pair {
@@ -136,6 +158,42 @@ impl Pair {
     fn start_agent(&self) -> Program {
         let config = self.config.display().to_string();
         Program::agent(&self.dir.path().join("agent.log"), &["--config", &config])
+    }
+
+    /// Lets the agent deliver, ends both, and holds what is stored against the law. Returns how many batches the last
+    /// aggregator knew already.
+    fn finish(&self, mut agent: Program, aggregator: Program, seed: u64, rounds: u64) -> u64 {
+        let last = Self::deliver(&mut agent);
+        let replayed = self.replayed();
+        assert!(agent.interrupt().success(), "seed {seed}: the agent ends cleanly");
+        assert!(aggregator.interrupt().success(), "seed {seed}: the aggregator ends cleanly");
+        let (rows, schemas) = block_on(stored(&self.database));
+        let passes = check(&rows, schemas, last).unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
+        println!(
+            "seed {seed}: {rounds} crashes, {} batches, {passes} passes: each exactly once; {replayed} came twice",
+            rows.len()
+        );
+        assert!(rows.len() as u64 >= rounds / 2, "seed {seed}: a run with {} batches proves nothing", rows.len());
+        replayed
+    }
+
+    fn replayed(&self) -> u64 {
+        let page = get(&format!("http://{}/metrics", self.http)).expect("it answers");
+        let of = "monitoring_ingest_batches_total{outcome=\"replayed\"} ";
+        let count = page.lines().find_map(|line| line.strip_prefix(of)?.parse().ok());
+        count.unwrap_or(0)
+    }
+
+    /// Waits until the agent has one more batch confirmed.
+    fn await_ack(agent: &mut Program) {
+        let status = format!("http://{}/status", agent.logged("agent runs", "http"));
+        let mut before = None;
+        wait_for("an ack", || {
+            let now = get_json(&status).and_then(|status| status["spool"]["oldest_seq"].as_u64());
+            let moved = before.is_some() && now > before;
+            before = before.or(now);
+            moved
+        });
     }
 
     /// Waits until the agent has delivered everything that it had at some moment; the last number it has used.
