@@ -10,6 +10,10 @@ pub const ALERT_NAME: &str = "alertname";
 /// a fuse, not a taste: beyond it the rule is written wrongly.
 pub const INSTANCES_MAX: usize = 10_000;
 
+/// The shortest interval of a group. Below it evaluation would be the aggregator's whole work, and agents sample once a
+/// second; the same bound as that of the configuration.
+pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
+
 /// The rules of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleFile {

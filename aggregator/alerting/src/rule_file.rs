@@ -1,13 +1,14 @@
 //! Rule files: Prometheus's YAML to [`RuleFile`], with every mistake at once and each at its place.
 //!
 //! What Prometheus refuses is refused (`model/rulefmt/rulefmt.go`), and a little more, because it would fail later or
-//! do nothing: a label `alertname`, a label that begins with two underscores, a label value longer than a label may be.
+//! do nothing: a label `alertname`, a label that begins with two underscores, a label value longer than a label may be,
+//! a NUL character (PostgreSQL stores none), an interval below [`INTERVAL_MIN`].
 //! Recording rules are recognised and refused until there is an engine to record them.
 //!
 //! Limits: [`PROBLEMS_MAX`], and those of `proto::yaml`.
 
 use crate::duration;
-use crate::rule::{ALERT_NAME, AlertRule, Group, INSTANCES_MAX, RuleFile};
+use crate::rule::{ALERT_NAME, AlertRule, Group, INSTANCES_MAX, INTERVAL_MIN, RuleFile};
 use crate::template::Template;
 use proto::limits::LABELS_MAX;
 use proto::name::{Label, NameError};
@@ -111,7 +112,7 @@ impl Reader<'_> {
             let place = fields.get("name").map_or(node.place, |name| name.place);
             self.mistake(place, "the group name must not be empty");
         }
-        let interval = self.duration(fields.get("interval").copied());
+        let interval = self.interval(fields.get("interval").copied());
         let query_offset = self.duration(fields.get("query_offset").copied());
         let limit = fields.get("limit").and_then(|node| self.limit(node));
         let labels = self.labels(fields.get("labels").copied());
@@ -120,15 +121,7 @@ impl Reader<'_> {
             .iter()
             .map(|node| self.rule(node, &labels, limit.unwrap_or(INSTANCES_MAX)))
             .collect();
-        Group {
-            name,
-            // Zero is Prometheus's way to say nothing.
-            interval: interval.filter(|interval| !interval.is_zero()),
-            query_offset,
-            limit,
-            labels: labels.into_iter().collect(),
-            rules,
-        }
+        Group { name, interval, query_offset, limit, labels: labels.into_iter().collect(), rules }
     }
 
     fn rule(&mut self, node: &Node, of_group: &BTreeMap<String, Template>, limit: usize) -> AlertRule {
@@ -268,6 +261,16 @@ impl Reader<'_> {
         }
     }
 
+    /// A group's interval; zero is Prometheus's way to say nothing.
+    fn interval(&mut self, node: Option<&Node>) -> Option<Duration> {
+        let interval = self.duration(node).filter(|interval| !interval.is_zero())?;
+        if let Some(node) = node.filter(|_| interval < INTERVAL_MIN) {
+            let (given, least) = (duration::print(interval), duration::print(INTERVAL_MIN));
+            self.mistake(node.place, format!("the interval {given} is shorter than {least}"));
+        }
+        Some(interval)
+    }
+
     fn duration(&mut self, node: Option<&Node>) -> Option<Duration> {
         let node = node.filter(|node| node.value != Value::Null)?;
         match duration::parse(&self.text(node)) {
@@ -285,6 +288,10 @@ impl Reader<'_> {
     fn text(&mut self, node: &Node) -> String {
         match &node.value {
             Value::Null => String::new(),
+            Value::Scalar(text) if text.contains('\0') => {
+                self.mistake(node.place, "a NUL character cannot be stored; leave it out");
+                text.replace('\0', "")
+            }
             Value::Scalar(text) => text.clone(),
             Value::List(_) | Value::Map(_) => {
                 self.mistake(node.place, "a single value is expected here");

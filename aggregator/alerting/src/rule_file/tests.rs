@@ -137,6 +137,23 @@ fn a_rule_is_an_alert_or_a_record_and_never_both() {
 }
 
 #[test]
+fn an_interval_that_would_be_a_hot_loop_is_refused_and_zero_is_the_default() {
+    let group = |interval: &str| format!("groups:\n- name: g\n  interval: {interval}\n");
+    assert_eq!(problems(&group("1ms")), ["3:13 the interval 1ms is shorter than 1s"]);
+    assert_eq!(problems(&group("999ms")), ["3:13 the interval 999ms is shorter than 1s"]);
+    assert_eq!(good(&group("1s")).groups[0].interval, Some(Duration::from_secs(1)));
+    assert_eq!(good(&group("0s")).groups[0].interval, None);
+}
+
+#[test]
+fn a_nul_character_is_refused_wherever_it_stands_since_no_database_would_store_it() {
+    let nul = "a NUL character cannot be stored; leave it out";
+    assert_eq!(problems("groups:\n- name: \"g\\0\"\n"), [format!("2:9 {nul}")]);
+    let rule = "alert: \"A\\0\"\nexpr: up\nlabels: {a: \"x\\0\"}\nannotations:\n  summary: \"is\\0 over\"";
+    assert_eq!(rule_problems(rule), [format!("4:14 {nul}"), format!("6:19 {nul}"), format!("8:18 {nul}")]);
+}
+
+#[test]
 fn a_bad_expression_is_placed_inside_its_scalar() {
     assert_eq!(rule_problems("alert: A"), ["4:7 field 'expr' must be set in a rule"]);
     assert_eq!(rule_problems("alert: A\nexpr:"), ["5:11 field 'expr' must be set in a rule"]);
