@@ -1,7 +1,9 @@
 //! Notify: takes what the rules put into the outbox to the channels, in order, until each is accepted or refused.
 //!
 //! The outbox lies in SQL and is written in the transaction of the evaluation, so a notification that should be sent
-//! is sent at least once, also when we are killed between the two. A channel answers [`Delivery`]; retrying is a type.
+//! is sent at least once. It is sent twice only when we are killed between a channel's answer and its record: an answer
+//! that the database could not take is remembered, and nothing else is sent before it is recorded. A channel answers
+//! [`Delivery`]; retrying is a type.
 //! One task sends, and what is about an alert waits behind an earlier message about it that was put off: who hears of
 //! its end has heard of its beginning. Silences, grouping and escalation come before this stage; more channels stand
 //! beside `webhook`.
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Notifications read from the outbox at a time.
 const BATCH: u32 = 20;
@@ -27,6 +30,8 @@ const BATCH: u32 = 20;
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a notification is tried. An alert that nobody could be told of for a day is history, not news.
 const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
+/// What becomes of a message then: the outcome in the database, and the reason under which it is counted.
+const GIVEN_UP: &str = "given_up";
 /// The longest a channel may ask us to wait.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
 /// No wait is longer than this, jitter included. One that is was written before the clock was set back, and is over.
@@ -55,6 +60,14 @@ pub enum Delivery {
     },
 }
 
+/// What becomes of a message after an attempt.
+enum Outcome {
+    /// It is done with, and this is how.
+    Finished(&'static str),
+    /// It is tried again after so long.
+    PutOff(Duration),
+}
+
 /// See the module.
 pub struct Notifier {
     /// The channels.
@@ -74,12 +87,21 @@ pub struct Notifier {
 /// What waits behind a message that was put off: the alert and channel, and until when, monotonic.
 type PutOff = HashMap<(String, String), Duration>;
 
+/// What is known between rounds.
+#[derive(Debug, Default)]
+struct Memory {
+    /// `None` after a start, until it is read.
+    put_off: Option<PutOff>,
+    /// A message that has its answer, which the database does not know yet. Nothing is sent meanwhile, so it is one.
+    unrecorded: Option<(Uuid, &'static str)>,
+}
+
 impl Notifier {
     /// Sends until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut put_off = None;
+        let mut memory = Memory::default();
         loop {
-            let wait = match self.round(&mut put_off).await {
+            let wait = match self.round(&mut memory, &stop).await {
                 Ok(wait) => wait,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "outbox not readable; trying again");
@@ -95,17 +117,21 @@ impl Notifier {
         }
     }
 
-    /// Sends what is due. Returns how long nothing will be. `put_off` is `None` after a start.
-    async fn round(&self, put_off: &mut Option<PutOff>) -> Result<Duration, StoreError> {
-        let put_off = match put_off {
-            Some(put_off) => put_off,
-            None => put_off.insert(self.load_put_off().await?),
-        };
+    /// Sends what is due, unless it is told to `stop`. Returns how long nothing will be.
+    async fn round(&self, memory: &mut Memory, stop: &CancellationToken) -> Result<Duration, StoreError> {
+        self.record(memory).await?;
+        if memory.put_off.is_none() {
+            memory.put_off = Some(self.load_put_off().await?);
+        }
         let mut horizon = self.clock.wall();
         loop {
             let due = self.store.due_notifications(horizon, BATCH).await?;
             for row in &due {
-                self.handle(row, put_off).await?;
+                // The rest waits in the outbox: nothing is cut off in the middle for want of time.
+                if stop.is_cancelled() {
+                    return Ok(LOOK);
+                }
+                self.handle(row, memory).await?;
                 (self.progress)();
             }
             let (depth, next) = self.store.outbox_depth().await?;
@@ -131,57 +157,69 @@ impl Notifier {
     }
 
     /// Sends a message, or puts it off behind an earlier one about the same alert.
-    async fn handle(&self, row: &OutboxRow, put_off: &mut PutOff) -> Result<(), StoreError> {
+    async fn handle(&self, row: &OutboxRow, memory: &mut Memory) -> Result<(), StoreError> {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let subject = subject(row);
+        let put_off = memory.put_off.get_or_insert_default();
         if let Some(until) = put_off.get(&subject).filter(|until| **until > now) {
             return self.store.defer_notification(row.id, row.attempts, wall + until.saturating_sub(now)).await;
         }
-        match self.send(row).await? {
-            None => drop(put_off.remove(&subject)),
-            Some(delay) => drop(put_off.insert(subject, self.clock.monotonic() + delay)),
+        match self.send(row).await {
+            Outcome::Finished(word) => {
+                put_off.remove(&subject);
+                memory.unrecorded = Some((row.id, word));
+                self.record(memory).await
+            }
+            Outcome::PutOff(delay) => {
+                // Before the database is told: it waits so long even where that fails.
+                put_off.insert(subject, self.clock.monotonic() + delay);
+                self.store.defer_notification(row.id, row.attempts + 1, self.clock.wall() + delay).await
+            }
+        }
+    }
+
+    /// Records the answer that the database does not know yet, where there is one.
+    async fn record(&self, memory: &mut Memory) -> Result<(), StoreError> {
+        if let Some((id, word)) = memory.unrecorded {
+            self.store.finish_notification(id, word, self.clock.wall()).await?;
+            memory.unrecorded = None;
         }
         Ok(())
     }
 
-    /// Sends a message. Returns how long it is put off, where it is.
-    async fn send(&self, row: &OutboxRow) -> Result<Option<Duration>, StoreError> {
+    /// Sends a message.
+    async fn send(&self, row: &OutboxRow) -> Outcome {
         let Some(channel) = self.channels.iter().find(|channel| channel.name() == row.channel) else {
             tracing::warn!(channel = row.channel, id = %row.id, "channel is no longer configured; notification dropped");
             self.meters.failed.with_label_values(&["unknown", "no_channel"]).inc();
-            return self.finish(row, "no_channel").await;
+            return Outcome::Finished("no_channel");
         };
         let delivery = channel.send(row).await;
-        let now = self.clock.wall();
+        let age = self.clock.wall().since(row.created_at);
         match delivery {
             Delivery::Sent => {
                 self.meters.sent.with_label_values(&[channel.name()]).inc();
-                self.meters.latency_seconds.observe(now.since(row.created_at).as_secs_f64());
+                self.meters.latency_seconds.observe(age.as_secs_f64());
                 tracing::info!(channel = row.channel, id = %row.id, attempts = row.attempts + 1, "notification accepted");
-                self.finish(row, "sent").await
+                Outcome::Finished("sent")
             }
             Delivery::Refused { reason, detail } => {
                 self.meters.failed.with_label_values(&[channel.name(), reason]).inc();
                 tracing::error!(channel = row.channel, id = %row.id, reason, detail, "notification refused for good");
-                self.finish(row, reason).await
+                Outcome::Finished(reason)
             }
             Delivery::Retry { reason, after } => {
                 self.meters.failed.with_label_values(&[channel.name(), reason]).inc();
-                if now.since(row.created_at) > GIVE_UP {
+                if age > GIVE_UP {
+                    self.meters.failed.with_label_values(&[channel.name(), GIVEN_UP]).inc();
                     tracing::error!(channel = row.channel, id = %row.id, reason, "notification given up");
-                    return self.finish(row, "given_up").await;
+                    return Outcome::Finished(GIVEN_UP);
                 }
                 let delay = delay_after(row.attempts, after);
                 tracing::warn!(channel = row.channel, id = %row.id, reason, attempts = row.attempts + 1, ?delay, "notification failed; trying again");
-                self.store.defer_notification(row.id, row.attempts + 1, now + delay).await?;
-                Ok(Some(delay))
+                Outcome::PutOff(delay)
             }
         }
-    }
-
-    async fn finish(&self, row: &OutboxRow, outcome: &str) -> Result<Option<Duration>, StoreError> {
-        self.store.finish_notification(row.id, outcome, self.clock.wall()).await?;
-        Ok(None)
     }
 }
 

@@ -322,7 +322,7 @@ pub trait Store: Send + Sync {
     /// Alerts, newest first; `status` filters, at most `limit` rows.
     async fn load_alerts(&self, scope: Scope, status: Option<&str>, limit: u32) -> Result<Vec<AlertRow>, StoreError>;
 
-    /// Notifications due at `now`, oldest first, at most `limit`.
+    /// Notifications due at `now`, in the order in which they were made, whatever the clock said then; at most `limit`.
     async fn due_notifications(&self, now: Timestamp, limit: u32) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// How many notifications wait, and when the next is due.

@@ -85,7 +85,7 @@ contract! {
         alerts_are_filtered_by_status_and_limited_newest_first,
         a_name_beyond_its_column_is_cut_rather_than_refused,
         ten_thousand_instances_are_one_evaluation,
-        due_notifications_come_oldest_first_and_then_as_they_were_made,
+        due_notifications_come_as_they_were_made_whatever_the_clock_said_then,
         a_deferred_notification_waits_and_a_finished_one_is_history,
         an_evaluation_sent_again_makes_no_second_notification,
     }

@@ -23,7 +23,8 @@ struct Post {
     clock: ManualClock,
     receiver: MockServer,
     notifier: Notifier,
-    put_off: Option<PutOff>,
+    memory: Memory,
+    stop: CancellationToken,
     made: u128,
 }
 
@@ -32,14 +33,14 @@ impl Post {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (database, clock, receiver) = (Database::new().await, ManualClock::at(START), MockServer::start().await);
         let notifier = notifier(&database, &clock, &receiver);
-        Self { database, clock, receiver, notifier, put_off: None, made: 0 }
+        Self { database, clock, receiver, notifier, memory: Memory::default(), stop: CancellationToken::new(), made: 0 }
     }
 
     /// The program ends and starts again.
     async fn restart(&mut self) {
         self.database.reopen().await;
         self.notifier = notifier(&self.database, &self.clock, &self.receiver);
-        self.put_off = None;
+        self.memory = Memory::default();
     }
 
     /// The receiver answers so, this many times; earlier answers first.
@@ -83,7 +84,7 @@ impl Post {
     }
 
     async fn round(&mut self) -> Duration {
-        self.notifier.round(&mut self.put_off).await.expect("it is there")
+        self.notifier.round(&mut self.memory, &self.stop).await.expect("it is there")
     }
 
     /// Lets so much time pass, looking each second.
@@ -277,6 +278,7 @@ async fn after_a_day_a_message_is_given_up_and_the_next_one_is_tried() {
     post.round().await;
     assert_eq!(post.got().await, ["old", "old", "new"]);
     assert_eq!((post.sent(), post.waiting().await), (1, 0));
+    assert_eq!((post.failed("webhook", "server"), post.failed("webhook", "given_up")), (2, 1));
 }
 
 #[tokio::test]
@@ -302,11 +304,13 @@ async fn a_clock_that_is_set_back_does_not_hold_up_what_waits() {
     assert_eq!((post.sent(), post.waiting().await), (2, 0));
 }
 
-#[tokio::test]
-async fn a_message_whose_acceptance_could_not_be_recorded_is_sent_again_as_the_same() {
+/// The database goes away while the receiver, who answers `status`, reads the first message.
+async fn unrecorded(status: u16) -> (Post, String) {
     let mut post = Post::new().await;
-    post.answers_with(ResponseTemplate::new(200).set_delay(Duration::from_millis(20)), 9).await;
+    post.answers_with(ResponseTemplate::new(status).set_delay(Duration::from_millis(20)), 1).await;
+    post.answers(200, 9).await;
     let id = post.make("A", "fires").await.to_string();
+    post.make("B", "fires too").await;
     let store = post.database.store.clone();
     let receiver = async {
         while post.receiver.received_requests().await.is_none_or(|requests| requests.is_empty()) {
@@ -314,12 +318,77 @@ async fn a_message_whose_acceptance_could_not_be_recorded_is_sent_again_as_the_s
         }
         store.turn(Weather::Away);
     };
-    let (round, ()) = tokio::join!(post.notifier.round(&mut post.put_off), receiver);
+    let (round, ()) = tokio::join!(post.notifier.round(&mut post.memory, &post.stop), receiver);
     assert!(round.is_err());
-    store.turn(Weather::Fine);
+    for _ in 0..3 {
+        assert!(post.notifier.round(&mut post.memory, &post.stop).await.is_err(), "nothing before the record");
+    }
+    assert_eq!(post.got().await, ["fires"]);
+    (post, id)
+}
+
+#[tokio::test]
+async fn a_message_that_was_accepted_is_not_sent_again_because_that_could_not_be_recorded() {
+    let (mut post, _) = unrecorded(200).await;
+    post.database.store.turn(Weather::Fine);
     post.round().await;
-    assert_eq!(post.headers("X-AtendeAI-Delivery").await, [id.clone(), id]);
+    post.after(10 * SECOND).await;
+    assert_eq!(post.got().await, ["fires", "fires too"]);
+    assert_eq!((post.sent(), post.waiting().await), (2, 0));
+}
+
+#[tokio::test]
+async fn nor_is_one_that_was_refused() {
+    let (mut post, _) = unrecorded(400).await;
+    post.database.store.turn(Weather::Fine);
+    post.round().await;
+    assert_eq!(post.got().await, ["fires", "fires too"]);
+    assert_eq!((post.failed("webhook", "client"), post.waiting().await), (1, 0));
+}
+
+#[tokio::test]
+async fn one_that_was_put_off_waits_although_that_could_not_be_recorded() {
+    let (mut post, id) = unrecorded(503).await;
+    post.database.store.turn(Weather::Fine);
+    post.after(10 * SECOND).await;
+    assert_eq!(post.sent(), 2);
+    assert_eq!(post.headers("X-AtendeAI-Delivery").await.iter().filter(|sent| **sent == id).count(), 2);
+}
+
+#[tokio::test]
+async fn a_kill_before_the_record_sends_it_again_as_the_same() {
+    let (mut post, id) = unrecorded(200).await;
+    post.restart().await;
+    post.round().await;
+    let sent = post.headers("X-AtendeAI-Delivery").await;
+    assert_eq!((&sent[0], &sent[1]), (&id, &id));
     assert_eq!(post.waiting().await, 0);
+}
+
+#[tokio::test]
+async fn the_end_waits_for_the_message_under_way_and_not_for_the_backlog() {
+    let mut post = Post::new().await;
+    post.answers(200, 1_000).await;
+    for n in 0..3 * BATCH {
+        post.make("A", &n.to_string()).await;
+    }
+    let stop = post.stop.clone();
+    post.notifier.progress = Box::new(move || stop.cancel());
+    post.round().await;
+    assert_eq!(post.got().await, ["0"], "it was told to end while it sent this one");
+    assert_eq!(post.waiting().await, u64::from(3 * BATCH - 1));
+}
+
+#[tokio::test]
+async fn an_end_that_was_made_while_the_clock_was_set_back_does_not_overtake_its_beginning() {
+    let mut post = Post::new().await;
+    post.answers(200, 9).await;
+    post.make("A", "fires").await;
+    post.clock.jump_to(START - 3600 * SECOND);
+    post.make("A", "is over").await;
+    post.clock.jump_to(START + SECOND);
+    post.round().await;
+    assert_eq!(post.got().await, ["fires", "is over"]);
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ const LOAD_ALERTS: &str = "
 const DUE_NOTIFICATIONS: &str = "
     SELECT id, channel, body, created_at, attempts, next_attempt_at FROM monitoring.outbox
     WHERE next_attempt_at <= $1
-    ORDER BY created_at, ordinal LIMIT $2";
+    ORDER BY ordinal LIMIT $2";
 
 const FINISH_NOTIFICATION: &str = "
     WITH gone AS (DELETE FROM monitoring.outbox WHERE id = $1 RETURNING *)

@@ -114,7 +114,7 @@ const LOAD_ALERTS: &str = "
 const DUE_NOTIFICATIONS: &str = "
     SELECT id, channel, body, created_at, attempts, next_attempt_at FROM outbox
     WHERE next_attempt_at <= $1
-    ORDER BY created_at, ordinal LIMIT $2";
+    ORDER BY ordinal LIMIT $2";
 
 const KEEP_NOTIFICATION: &str = "
     INSERT INTO notifications (id, channel, body, created_at, finished_at, outcome, attempts)

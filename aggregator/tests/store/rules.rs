@@ -160,16 +160,16 @@ pub async fn ten_thousand_instances_are_one_evaluation(database: Database) {
     assert_eq!(database.count("alert_instances").await, 0);
 }
 
-pub async fn due_notifications_come_oldest_first_and_then_as_they_were_made(database: Database) {
+pub async fn due_notifications_come_as_they_were_made_whatever_the_clock_said_then(database: Database) {
     let mut late = notification(1, 30);
     late.next_attempt_at = ms(1_000);
     let made = vec![late, notification(9, 20), notification(3, 20), notification(5, 10)];
     database.store.save_evaluation(&EvaluationRow { outbox: made, ..evaluation("a", 1) }).await.expect("saved");
     assert_eq!(due(&database, 9).await, [0_u128; 0]);
-    assert_eq!(due(&database, 20).await, [5, 9, 3]);
-    assert_eq!(due(&database, 1_000).await, [5, 9, 3, 1]);
+    assert_eq!(due(&database, 20).await, [9, 3, 5]);
+    assert_eq!(due(&database, 1_000).await, [1, 9, 3, 5]);
     let two = database.store.due_notifications(ms(1_000), 2).await.expect("up");
-    assert_eq!(two.iter().map(|row| row.id.as_u128()).collect::<Vec<_>>(), [5, 9]);
+    assert_eq!(two.iter().map(|row| row.id.as_u128()).collect::<Vec<_>>(), [1, 9]);
     assert_eq!(database.store.outbox_depth().await.expect("up"), (4, Some(ms(10))));
 }
 
