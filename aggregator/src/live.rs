@@ -3,16 +3,19 @@
 //! An agent is *up* while its batches arrive, *silent* when none came for [`SILENT_INTERVALS`] of its intervals, and
 //! *stopped* when it said goodbye. A silent agent's series end and its `monitoring_agent_up` is 0, which an alert can
 //! watch; a stopped one's series and its `monitoring_agent_up` end, since nothing is wrong. After a restart an agent
-//! that was up counts as up until it had time to come back ([`RECONNECT_MAX`]).
+//! that was up counts as up until it had time to come back ([`RECONNECT_MAX`]). Who is not heard of is another matter,
+//! for the rules: see `awaiting`.
 //!
 //! The aggregator reports `monitoring_agent_up` and the clocks' offsets into the head as an agent of its own
 //! ([`OURSELVES`]), so that rules and pages read them like everything else.
 //!
 //! Locked: `inner`, for one batch or one page, never across an await.
 
+mod awaiting;
 mod clock_offset;
 
 use crate::store::AgentRow;
+use awaiting::Awaiting;
 use proto::catalog::{AGENT_CLOCK_OFFSET_SECONDS, AGENT_UP, Metric};
 use proto::convert::SchemaBytes;
 use proto::limits::CLOCK_TOLERANCE;
@@ -28,6 +31,7 @@ use tokio::sync::Notify;
 use tsdb::{Appended, Head, Limits, Origin};
 use uuid::Uuid;
 
+pub use awaiting::{UNHEARD_MAX, Unheard};
 pub use clock_offset::ClockOffset;
 
 /// An agent is silent after so many of its intervals without a batch.
@@ -69,15 +73,6 @@ pub struct Agent {
     pub clock: ClockOffset,
 }
 
-/// What is awaited of an agent after a restart.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Awaited {
-    /// Any sign of life.
-    Return,
-    /// A sample of now: what it kept in its spool while we were away comes first.
-    Fresh,
-}
-
 /// Whether samples are for the rules to look at.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum News {
@@ -98,8 +93,8 @@ pub struct Live {
 struct Inner {
     head: Head,
     agents: BTreeMap<Uuid, Agent>,
-    /// What is awaited of those that were up when we ended.
-    awaited: HashMap<Uuid, Awaited>,
+    /// Who is not heard of.
+    awaiting: Awaiting,
     /// Schemas that got samples since the rules looked last.
     dirty: HashMap<SchemaId, Arc<Schema>>,
     /// The newest sample that came, none more than [`CLOCK_TOLERANCE`] ahead of our clock as it came.
@@ -168,10 +163,11 @@ impl Live {
         agents.retain(|agent| agent.state == State::Up || wall.since(agent.row.last_seen) < LOST_KEPT);
         agents.sort_by_key(|agent| std::cmp::Reverse(agent.row.last_seen));
         agents.truncate(AGENTS_MAX);
-        let up = agents.iter().filter(|agent| agent.state == State::Up);
-        let awaited = up.map(|agent| (agent.row.agent_id, Awaited::Return)).collect();
+        // One that was silent for longer was not believed in then.
+        let there = |agent: &&Agent| agent.state != State::Stopped && ended_at.since(agent.row.last_seen) < UNHEARD_MAX;
+        let awaiting = Awaiting::begin(agents.iter().filter(there).map(|agent| agent.row.agent_id), seen_at);
         let agents = agents.into_iter().map(|agent| (agent.row.agent_id, agent)).collect();
-        *self.lock() = Inner { agents, awaited, ..Inner::empty(self.limits) };
+        *self.lock() = Inner { agents, awaiting, ..Inner::empty(self.limits) };
     }
 
     /// Whether an agent may be noted: it is known, or there is room for one more, if need be in the place of the one
@@ -205,12 +201,16 @@ impl Live {
         };
         let clock = ClockOffset::at_hello(hello.wall, now);
         let agent = Agent { row: row.clone(), state: State::Up, seen_at: now, clock };
+        let was_up = known.is_some_and(|known| known.state == State::Up);
         if known.is_some_and(|known| known.origin().labels != agent.origin().labels) {
             // It has another name now: what it reported under the old one has ended.
             inner.head.end_agent(hello.agent_id);
         }
         inner.agents.insert(hello.agent_id, agent);
-        inner.has_returned(hello.agent_id);
+        if !was_up {
+            inner.awaiting.appeared(hello.agent_id, now);
+        }
+        inner.awaiting.returned(hello.agent_id);
         row
     }
 
@@ -258,6 +258,7 @@ impl Live {
     /// Ends what the log does not tell has ended, after the last [`Live::restore`]: the series of agents that said
     /// goodbye, and of those that were silent when we ended. Else an alert on them would fire again.
     pub fn restored(&self) {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         {
             let mut guard = self.lock();
             let inner = &mut *guard;
@@ -266,8 +267,9 @@ impl Live {
                     inner.head.end_agent(agent.row.agent_id);
                 }
             }
+            inner.report(wall, now);
         }
-        self.report();
+        self.changed.notify_one();
     }
 
     fn append_quietly(&self, agent_id: Uuid, frames: &[Frame], news: News) -> Appended {
@@ -300,22 +302,23 @@ impl Live {
             agent.state = State::Up;
             agent.seen_at = now;
             agent.row.last_seen = wall;
-            inner.has_returned(agent_id);
+            inner.awaiting.returned(agent_id);
         }
     }
 
     /// Notes a goodbye: the agent's series end.
     pub fn goodbye(&self, agent_id: Uuid) {
-        let wall = self.clock.wall();
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut inner = self.lock();
         if let Some(agent) = inner.agents.get_mut(&agent_id) {
             agent.state = State::Stopped;
             agent.row.stopped_at = Some(wall);
         }
-        inner.awaited.remove(&agent_id);
+        inner.awaiting.left(agent_id);
         inner.head.end_agent(agent_id);
+        inner.report(wall, now);
         drop(inner);
-        self.report();
+        self.changed.notify_one();
     }
 
     /// Forgets agents that are gone for a day, finds those that went silent and sources that fell behind, ends their
@@ -329,13 +332,11 @@ impl Live {
             // A pod has a new agent each time it is rolled out; the database remembers them all.
             inner.agents.retain(|_, agent| agent.state == State::Up || wall.since(agent.row.last_seen) < LOST_KEPT);
             for agent in inner.agents.values_mut().filter(|agent| agent.state == State::Up) {
-                let patience = match inner.awaited.get(&agent.row.agent_id) {
-                    Some(Awaited::Return) => agent.silent_after().max(RECONNECT_MAX),
-                    Some(Awaited::Fresh) | None => agent.silent_after(),
-                };
-                if now.saturating_sub(agent.seen_at) > patience {
+                let returning = inner.awaiting.has_not_returned(agent.row.agent_id);
+                let reconnect = if returning { RECONNECT_MAX } else { Duration::ZERO };
+                if now.saturating_sub(agent.seen_at) > agent.silent_after().max(reconnect) {
                     agent.state = State::Silent;
-                    inner.awaited.remove(&agent.row.agent_id);
+                    inner.awaiting.lost(agent.row.agent_id, now);
                     inner.head.end_agent(agent.row.agent_id);
                     lost.push(agent.clone());
                 }
@@ -343,8 +344,9 @@ impl Live {
                     tracing::warn!(agent = %agent.row.agent_id, source, "a source fell behind the others; its series end");
                 }
             }
+            inner.report(wall, now);
         }
-        self.report();
+        self.changed.notify_one();
         lost
     }
 
@@ -359,12 +361,6 @@ impl Live {
     pub fn truncate(&self) {
         let now = self.clock.wall();
         self.lock().head.truncate(now, HEAD_WINDOW);
-    }
-
-    /// Whether every agent that was up when we ended has come back and told of now, or is silent, so that a series that
-    /// is missing is really gone.
-    pub fn has_settled(&self) -> bool {
-        self.lock().awaited.is_empty()
     }
 
     /// Every known agent, by id.
@@ -388,6 +384,15 @@ impl Live {
         read(&self.lock().head)
     }
 
+    /// Reads the head, and who was not heard of when it was so.
+    pub fn look<R>(&self, look: impl FnOnce(&Head, &Unheard) -> R) -> R {
+        let now = self.clock.monotonic();
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let unheard = inner.awaiting.names(&inner.agents, now);
+        look(&inner.head, &unheard)
+    }
+
     /// Waits until samples came in that [`Live::take_dirty`] has not returned.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -403,11 +408,21 @@ impl Live {
         std::mem::take(&mut self.lock().unreported)
     }
 
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn empty(limits: Limits) -> Self {
+        let (agents, awaiting, dirty) = (BTreeMap::new(), Awaiting::default(), HashMap::new());
+        Self { head: Head::new(limits), agents, awaiting, dirty, newest: Timestamp::ZERO, unreported: 0 }
+    }
+
     /// Writes `monitoring_agent_up` and the offsets into the head.
-    fn report(&self) {
-        let (at, now) = (self.clock.wall(), self.clock.monotonic());
-        let mut guard = self.lock();
-        let inner = &mut *guard;
+    fn report(&mut self, at: Timestamp, now: Duration) {
         // Two agents may share a name (a pod's successor with a new spool): one that is up speaks for both.
         let mut told: BTreeMap<SeriesKey, f64> = BTreeMap::new();
         let mut tell = |row: &'static Metric, agent: &Agent, value: f64| {
@@ -416,7 +431,7 @@ impl Live {
                 told.entry(key).and_modify(|have| *have = have.max(value)).or_insert(value);
             }
         };
-        for agent in inner.agents.values().filter(|agent| is_reported(agent, at)) {
+        for agent in self.agents.values().filter(|agent| is_reported(agent, at)) {
             tell(&AGENT_UP, agent, f64::from(u8::from(agent.state == State::Up)));
             if let Some(ahead_ms) = agent.clock.ahead_ms(at, now) {
                 tell(&AGENT_CLOCK_OFFSET_SECONDS, agent, ahead_ms as f64 / 1000.0);
@@ -428,29 +443,10 @@ impl Live {
         let schema = Arc::new(Schema { source: "agents".into(), interval: Duration::ZERO, series });
         let origin = Origin { agent_id: OURSELVES, labels: Vec::new() };
         if let Ok(frame) = Frame::try_new(schema_id, schema.clone(), vec![Pass { at, values }]) {
-            let appended = inner.head.append(&origin, &frame);
-            inner.unreported += appended.over_limit as u64;
-            inner.dirty.insert(schema_id, schema);
+            let appended = self.head.append(&origin, &frame);
+            self.unreported += appended.over_limit as u64;
+            self.dirty.insert(schema_id, schema);
         }
-        drop(guard);
-        self.changed.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Inner ===
-
-impl Inner {
-    fn empty(limits: Limits) -> Self {
-        let (agents, awaited, dirty) = (BTreeMap::new(), HashMap::new(), HashMap::new());
-        Self { head: Head::new(limits), agents, awaited, dirty, newest: Timestamp::ZERO, unreported: 0 }
-    }
-
-    fn has_returned(&mut self, agent_id: Uuid) {
-        self.awaited.entry(agent_id).and_modify(|awaited| *awaited = Awaited::Fresh);
     }
 
     /// What frames that came just now mean beside their samples.
@@ -462,7 +458,7 @@ impl Inner {
         }
         let times = || frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at);
         if times().max().is_some_and(|newest| wall.since(newest) <= agent.silent_after() + CLOCK_TOLERANCE) {
-            self.awaited.remove(&agent_id);
+            self.awaiting.settled(agent_id);
         }
         let latest = wall + CLOCK_TOLERANCE;
         self.newest = times().filter(|at| *at <= latest).fold(self.newest, Timestamp::max);
@@ -472,6 +468,11 @@ impl Inner {
 /// Whether `monitoring_agent_up` speaks of the agent: it did not say goodbye, and is not lost for more than a day.
 pub fn is_reported(agent: &Agent, now: Timestamp) -> bool {
     agent.state != State::Stopped && now.since(agent.row.last_seen) < LOST_KEPT
+}
+
+/// Whether the metric is one that we report of the agents, so that no silence of theirs hides it.
+pub fn is_own(name: &str) -> bool {
+    name == AGENT_UP.name || name == AGENT_CLOCK_OFFSET_SECONDS.name
 }
 
 /// Whether a schema has a metric of this name.

@@ -40,8 +40,10 @@ pub struct RuleMeters {
     pub failures: IntCounterVec,
     /// Missed ones.
     pub missed: IntCounterVec,
-    /// Duration of a group's evaluation.
+    /// Duration of a rule's evaluation.
     pub seconds: Histogram,
+    /// Rules by health.
+    pub rules: GaugeVec,
     /// Instances by state.
     pub alerts: GaugeVec,
     /// Whether the rule file is in force.
@@ -105,6 +107,7 @@ impl Meters {
                 failures: telemetry.counters(&rows::RULE_EVALUATION_FAILURES_TOTAL),
                 missed: telemetry.counters(&rows::RULE_EVALUATIONS_MISSED_TOTAL),
                 seconds: telemetry.histogram(&rows::RULE_EVALUATION_DURATION_SECONDS),
+                rules: telemetry.gauges(&rows::RULES),
                 alerts: telemetry.gauges(&rows::ALERTS),
                 reload_successful: telemetry.gauge(&rows::CONFIG_RELOAD_SUCCESSFUL),
             },

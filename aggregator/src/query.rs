@@ -3,10 +3,15 @@
 use promql::{Matcher, Point, Select, SelectError};
 use proto::sample::Timestamp;
 use std::time::Duration;
-use tsdb::Head;
+use tsdb::{Head, Series};
 
 /// The head as a storage.
-pub struct HeadSelect<'a>(pub &'a Head);
+pub struct HeadSelect<'a> {
+    /// The samples.
+    pub head: &'a Head,
+    /// The series whose newest samples tell nothing of now, and are not shown.
+    pub hidden: &'a dyn Fn(&Series) -> bool,
+}
 
 impl Select for HeadSelect<'_> {
     fn select(
@@ -17,7 +22,7 @@ impl Select for HeadSelect<'_> {
         lookback: Duration,
     ) -> Result<Vec<Point>, SelectError> {
         let mut points = Vec::new();
-        for series in self.0.select(name) {
+        for series in self.head.select(name).filter(|series| !(self.hidden)(series)) {
             let key = series.key();
             if !matchers.iter().all(|matcher| matcher.matches_series(&key.name, &key.labels)) {
                 continue;
@@ -56,7 +61,8 @@ mod tests {
 
     fn eval(head: &Head, query: &str, at: i64) -> Vec<(String, f64)> {
         let query = promql::parse(query).expect("parses");
-        let points = query.eval(&HeadSelect(head), Timestamp::from_millis(at)).expect("evaluates");
+        let points =
+            query.eval(&HeadSelect { head, hidden: &|_| false }, Timestamp::from_millis(at)).expect("evaluates");
         let mut shown: Vec<_> =
             points.iter().map(|p| (p.labels.get("service").unwrap_or("").to_string(), p.value)).collect();
         shown.sort_by(|a, b| a.0.cmp(&b.0));

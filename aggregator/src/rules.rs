@@ -6,26 +6,41 @@
 //! nothing is ever notified that is not stored, nothing twice, and nothing stored is forgotten by a restart at any
 //! instruction.
 //!
-//! A rule whose evaluation fails is counted and shown, and harms no other.
+//! A rule whose evaluation fails is counted and shown, and harms no other. What an agent reports that is not heard of is
+//! not looked at, and what is missing of it neither ends nor delays anything: `docs/adr/0008-silence-is-no-answer.md`.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `load` | a rule file becomes rules |
+//! | `rule` | one rule and when it is due |
+//! | `rows`, `message` | what a step stores, and whom it tells what |
+//! | `orphan` | the end of a rule that is gone from the file |
+//! | `board` | what the pages see |
 
 pub mod board;
 mod load;
+mod message;
+mod orphan;
 mod rows;
+mod rule;
 
 pub use load::{RuleSet, load};
+pub use orphan::Orphan;
+pub use rule::Rule;
 
 use crate::live::Live;
 use crate::meters::RuleMeters;
 use crate::query::HeadSelect;
 use crate::store::{EvaluationRow, RuleRow, Store, StoreError};
-use alerting::evaluation::OUTAGE_TOLERANCE;
-use alerting::{AlertRule, Evaluation, Freshness, Health, InstanceState, RuleState, Step};
-use board::{Board, RuleView};
-use promql::Query;
+use alerting::notification::Told;
+use alerting::{Evaluation, Health, InstanceState, RuleState, Step, Unheard};
+use board::Board;
 use proto::sample::{Schema, SchemaId, Timestamp};
+use rows::Scene;
+use rule::{Evaluated, QUIET_SAVE};
 use runtime::clock::Clock;
 use runtime::log::chain;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -34,42 +49,10 @@ use tokio_util::sync::CancellationToken;
 /// How long data gathers before the rules look: long enough that a second's batches of many agents cost one
 /// evaluation, short enough to be a small part of the time to a notification.
 pub const COALESCE: Duration = Duration::from_millis(50);
-/// After a start, missing series mean nothing until every agent was heard of, for so long at the most.
-const SETTLE_MAX: Duration = Duration::from_secs(5 * 60);
-/// How often the state of a quiet rule is stored: its restart needs the time of the last evaluation, roughly.
-const QUIET_SAVE: Duration = Duration::from_secs(30);
-/// How soon a rule whose state could not be stored is evaluated again.
+/// How soon a rule whose state could not be stored is evaluated again; no interval is shorter.
 const RETRY: Duration = Duration::from_secs(1);
 /// Schemas whose readers are remembered; beyond it the memory is begun anew.
 const READERS_MAX: usize = 10_000;
-
-/// One rule and everything known of it.
-pub struct Rule {
-    /// Names it in the database: group, name, and which of that name.
-    pub key: String,
-    /// The file it comes from.
-    pub file: String,
-    /// Its group.
-    pub group: String,
-    /// How often at least.
-    pub interval: Duration,
-    /// How far before now.
-    pub offset: Duration,
-    /// The rule.
-    pub rule: AlertRule,
-    /// Its expression.
-    pub query: Query,
-    /// Its instances.
-    state: RuleState,
-    /// When it stepped last, monotonic.
-    stepped_at: Duration,
-    /// When it must be evaluated, monotonic.
-    due_at: Duration,
-    /// When its state was stored last, monotonic.
-    saved_at: Option<Duration>,
-    /// A step that the database did not answer for.
-    unsure: Option<Evaluated>,
-}
 
 /// How often the database was asked to store a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,13 +63,15 @@ enum Sending {
     Again,
 }
 
-/// A step of a rule, which counts once it is stored.
-struct Evaluated {
-    row: EvaluationRow,
-    state: RuleState,
-    step: Step,
-    /// When it was evaluated, monotonic.
-    at: Duration,
+/// What became of a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Saved {
+    /// It is stored, or need not be.
+    Yes,
+    /// The database refused it.
+    Refused,
+    /// The database does not answer.
+    Away,
 }
 
 /// Whom the rules' notifications go to.
@@ -118,9 +103,10 @@ pub struct Engine {
     pub outbox: Arc<Notify>,
     /// Whom to notify.
     pub receivers: Receivers,
-    /// Called after each round: the rules make progress.
+    /// Called after each rule and each round: the rules make progress.
     pub progress: Box<dyn Fn() + Send + Sync>,
-    started_at: Duration,
+    /// Which rule is evaluated first.
+    first: usize,
     /// Which rules read a schema's metrics.
     readers: HashMap<SchemaId, Vec<usize>>,
 }
@@ -145,14 +131,8 @@ pub struct Parts {
     pub outbox: Arc<Notify>,
     /// Whom to notify.
     pub receivers: Receivers,
-    /// Called after each round.
+    /// Called after each rule and each round.
     pub progress: Box<dyn Fn() + Send + Sync>,
-}
-
-/// A rule that was in the file once and that the database still has.
-pub struct Orphan {
-    /// Its end. Made once, so that what is sent again is the same.
-    end: EvaluationRow,
 }
 
 impl Engine {
@@ -165,22 +145,8 @@ impl Engine {
             .rules
             .into_iter()
             .map(|loaded| {
-                let state = kept.remove(&loaded.key).map_or_else(RuleState::new, |row| restored(&row, wall));
-                let load::Loaded { key, file, group, interval, offset, rule, query } = loaded;
-                Rule {
-                    key,
-                    file,
-                    group,
-                    interval,
-                    offset,
-                    rule,
-                    query,
-                    state,
-                    stepped_at: now,
-                    due_at: now,
-                    saved_at: None,
-                    unsure: None,
-                }
+                let row = kept.remove(&loaded.key);
+                Rule::new(loaded, row.as_ref(), wall, now)
             })
             .collect();
         for rule in &rules {
@@ -188,15 +154,11 @@ impl Engine {
                 counter.with_label_values(&[&rule.group]);
             }
         }
-        let orphans = kept.into_values().map(|row| {
-            let step = restored(&row, wall).delete_rule(wall);
-            Orphan { end: rows::retirement(&row.rule_key, &step, wall, &receivers) }
-        });
-        let orphans = orphans.collect();
+        board.set(rules.iter().map(Rule::view).collect());
         meters.reload_successful.set(1.0);
-        let readers = HashMap::new();
-        let engine =
-            Self { rules, live, store, clock, meters, board, outbox, receivers, progress, started_at: now, readers };
+        let orphans = kept.values().map(|row| Orphan::new(row, wall)).collect();
+        let (readers, first) = (HashMap::new(), 0);
+        let engine = Self { rules, live, store, clock, meters, board, outbox, receivers, progress, first, readers };
         (engine, orphans)
     }
 
@@ -217,21 +179,35 @@ impl Engine {
         }
     }
 
-    /// Evaluates every rule that is due or whose data arrived.
+    /// Evaluates every rule that is due or whose data arrived. When the database turns out to be away for one, the
+    /// others wait with it: asking for each would take as many of its timeouts as there are rules.
     async fn round(&mut self) {
         let dirty = self.live.take_dirty();
         let arrived = self.readers_of(&dirty);
-        let began = self.clock.monotonic();
-        let mut any = false;
-        for index in 0..self.rules.len() {
-            if arrived.contains(&index) || self.rules[index].due_at <= began {
-                self.evaluate(index).await;
-                any = true;
+        let now = self.clock.monotonic();
+        // Beginning after the one that failed last: a rule that alone makes the database fail keeps no other waiting.
+        let order = (self.first..self.rules.len()).chain(0..self.first.min(self.rules.len()));
+        let due = order.filter(|index| arrived.binary_search(index).is_ok() || self.rules[*index].due_at <= now);
+        let due: Vec<usize> = due.collect();
+        let mut left = due.iter();
+        for index in left.by_ref() {
+            let saved = self.evaluate(*index).await;
+            self.board.update(*index, self.rules[*index].view());
+            (self.progress)();
+            if saved == Saved::Away {
+                self.first = index + 1;
+                break;
             }
         }
-        if any {
-            self.meters.seconds.observe(self.clock.monotonic().saturating_sub(began).as_secs_f64());
-            self.show();
+        let now = self.clock.monotonic();
+        for index in left {
+            let rule = &mut self.rules[*index];
+            rule.due_at = now + RETRY;
+            let missed = rule.missed(now);
+            self.meters.missed.with_label_values(&[&rule.group]).inc_by(missed);
+        }
+        if !due.is_empty() {
+            self.count_states();
         }
         (self.progress)();
     }
@@ -254,63 +230,99 @@ impl Engine {
         found
     }
 
-    async fn evaluate(&mut self, index: usize) {
+    async fn evaluate(&mut self, index: usize) -> Saved {
         if let Some(unsure) = self.rules[index].unsure.take() {
-            if !self.save(index, unsure, Sending::Again).await {
-                return;
+            let saved = self.save(index, unsure, Sending::Again).await;
+            if saved != Saved::Yes {
+                return saved;
             }
-            // What was missed meanwhile is counted already.
-            self.rules[index].due_at = self.clock.monotonic();
         }
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
-        let freshness = self.freshness(now);
         let rule = &mut self.rules[index];
-        let late = now.saturating_sub(rule.due_at);
-        if let Some(missed) = late.as_nanos().checked_div(rule.interval.as_nanos()).filter(|missed| *missed > 0) {
-            self.meters.missed.with_label_values(&[&rule.group]).inc_by(u64::try_from(missed).unwrap_or(u64::MAX));
-        }
+        let missed = rule.missed(now);
+        self.meters.missed.with_label_values(&[&rule.group]).inc_by(missed);
         let (at, looked_at) = (wall - rule.offset, self.live.evaluation_time(wall) - rule.offset);
-        let outcome = self.live.read(|head| rule.query.eval(&HeadSelect(head), looked_at));
-        let outcome = outcome.map(to_alerting).map_err(|error| chain(&error));
+        let rule = &self.rules[index];
+        let (outcome, unheard) = self.look(rule, looked_at);
         let elapsed = now.saturating_sub(rule.stepped_at);
-        let mut state = rule.state.clone();
-        let step = state.step(&rule.rule, Evaluation { at, elapsed, freshness, outcome });
-        self.meters.evaluations.with_label_values(&[&rule.group]).inc();
-        if state.health() == Health::Err {
-            self.meters.failures.with_label_values(&[&rule.group]).inc();
-            if rule.state.last_error() != state.last_error() {
-                tracing::warn!(
-                    rule = rule.rule.name,
-                    group = rule.group,
-                    error = state.last_error(),
-                    "evaluation failed"
-                );
-            }
-        }
-        if must_save(rule, &state, &step, now) {
-            let row = rows::evaluation(&rule.key, &rule.rule, (&rule.state, &state), &step, at, &self.receivers);
-            self.save(index, Evaluated { row, state, step, at: now }, Sending::First).await;
+        let mut state = RuleState::clone(&rule.state);
+        let step = state.step(&rule.rule, Evaluation { at, elapsed, unheard, outcome });
+        self.count_evaluation(rule, &state);
+        let saved = if rule.must_save(&state, &step, now) {
+            let scene = Scene {
+                key: &rule.key,
+                name: &rule.rule.name,
+                expr: &rule.rule.expr,
+                at,
+                made_at: wall,
+                siblings: self.siblings(index, &step),
+                receivers: &self.receivers,
+            };
+            let row = rows::evaluation(&scene, (&rule.state, &state), &step);
+            self.save(index, Evaluated { row, state, step, at: now }, Sending::First).await
         } else {
-            rule.count(state, now);
+            self.rules[index].count(state, now);
+            Saved::Yes
+        };
+        self.meters.seconds.observe(self.clock.monotonic().saturating_sub(now).as_secs_f64());
+        saved
+    }
+
+    /// What the rule's expression gives at `at`, and which agents that it may read are not heard of: one glance, since
+    /// an agent's silence ends its series.
+    fn look(&self, rule: &Rule, at: Timestamp) -> (Result<Vec<alerting::Point>, String>, BTreeSet<Unheard>) {
+        let reads_agents = rule.reads_agents();
+        self.live.look(|head, unheard| {
+            let unread = unheard.iter().filter(|(service, instance)| reads_agents && rule.admits(service, instance));
+            let unread =
+                unread.map(|(service, instance)| Unheard { service: service.into(), instance: instance.into() });
+            let select = HeadSelect { head, hidden: &|series| unheard.reported(series) };
+            let outcome = rule.query.eval(&select, at).map(to_alerting).map_err(|error| chain(&error));
+            (outcome, unread.collect())
+        })
+    }
+
+    /// What other rules of the same alert have firing, where there is anything to tell.
+    fn siblings(&self, index: usize, step: &Step) -> Vec<Told<'_>> {
+        if step.transitions.is_empty() {
+            return Vec::new();
+        }
+        let name = &self.rules[index].rule.name;
+        let others = self.rules.iter().enumerate().filter(|(at, rule)| *at != index && rule.rule.name == *name);
+        others.flat_map(|(_, rule)| rule.firing().map(|instance| Told { instance, expr: &rule.rule.expr })).collect()
+    }
+
+    fn count_evaluation(&self, rule: &Rule, state: &RuleState) {
+        self.meters.evaluations.with_label_values(&[&rule.group]).inc();
+        if state.health() != Health::Err {
+            return;
+        }
+        self.meters.failures.with_label_values(&[&rule.group]).inc();
+        if rule.state.last_error() != state.last_error() {
+            tracing::warn!(rule = rule.rule.name, group = rule.group, error = state.last_error(), "evaluation failed");
         }
     }
 
-    /// Stores a step; with that it counts. Returns whether the rule can be evaluated anew.
-    async fn save(&mut self, index: usize, evaluated: Evaluated, sending: Sending) -> bool {
+    /// Stores a step; with that it counts, and the rule can be evaluated anew.
+    async fn save(&mut self, index: usize, evaluated: Evaluated, sending: Sending) -> Saved {
         let saved = match self.store.save_evaluation(&evaluated.row).await {
             // Refused now; but was it stored before?
-            Err(error) if sending == Sending::Again => self.look_for(&evaluated.row, error).await,
+            Err(error @ StoreError::Refused(_)) if sending == Sending::Again => {
+                self.look_for(&evaluated.row, error).await
+            }
             saved => saved,
         };
         let (rule, now) = (&mut self.rules[index], self.clock.monotonic());
         if let Err(error) = saved {
             tracing::warn!(rule = rule.rule.name, error = chain(&error), "evaluation not stored; it does not count");
-            self.meters.missed.with_label_values(&[&rule.group]).inc();
-            rule.due_at = now + RETRY.min(rule.interval);
+            rule.due_at = now + RETRY;
+            let missed = rule.missed(now);
+            self.meters.missed.with_label_values(&[&rule.group]).inc_by(missed);
             if matches!(error, StoreError::Unavailable(_)) {
                 rule.unsure = Some(evaluated);
+                return Saved::Away;
             }
-            return false;
+            return Saved::Refused;
         }
         let Evaluated { row, state, step, at } = evaluated;
         rule.saved_at = Some(at);
@@ -318,8 +330,8 @@ impl Engine {
         if !row.outbox.is_empty() {
             self.outbox.notify_one();
         }
-        tell(rule, &step);
-        true
+        rule.tell(&step);
+        Saved::Yes
     }
 
     /// Looks whether a step that was refused with `error` had been stored by an earlier try.
@@ -329,115 +341,22 @@ impl Engine {
         if stored { Ok(()) } else { Err(error) }
     }
 
-    /// Whether a series that is missing is known to be gone.
-    fn freshness(&self, now: Duration) -> Freshness {
-        let settling = now.saturating_sub(self.started_at) < SETTLE_MAX;
-        if settling && !self.live.has_settled() {
-            Freshness::Waiting { tolerance: OUTAGE_TOLERANCE }
-        } else {
-            Freshness::Fresh
+    /// Shows how many rules and instances are in which state.
+    fn count_states(&self) {
+        for health in [Health::Ok, Health::Err, Health::Unknown] {
+            let count = self.rules.iter().filter(|rule| rule.state.health() == health).count();
+            self.meters.rules.with_label_values(&[health.as_str()]).set(count as f64);
         }
-    }
-
-    /// Resolves what rules had firing that are gone from the file. Returns those that could not be stored.
-    async fn retire(&self, orphans: Vec<Orphan>) -> Vec<Orphan> {
-        let mut left = Vec::new();
-        for Orphan { end } in orphans {
-            let stored = match self.store.save_evaluation(&end).await {
-                Ok(()) => self.store.forget_rule(&end.rule_key).await,
-                Err(error) => Err(error),
-            };
-            match stored {
-                Ok(()) => {
-                    tracing::info!(rule = end.rule_key, "rule is gone from the file; its alerts are resolved");
-                    self.outbox.notify_one();
-                }
-                Err(error) => {
-                    tracing::warn!(rule = end.rule_key, error = chain(&error), "rule not retired yet");
-                    left.push(Orphan { end });
-                }
-            }
-        }
-        left
-    }
-
-    fn show(&self) {
-        let mut counts = [(InstanceState::Pending, 0_u64), (InstanceState::Firing, 0)];
-        let views = self.rules.iter().map(|rule| {
-            for (state, count) in &mut counts {
-                *count += rule.state.instances().filter(|instance| instance.state == *state).count() as u64;
-            }
-            view(rule)
-        });
-        self.board.set(views.collect());
-        for (state, count) in counts {
+        for state in [InstanceState::Pending, InstanceState::Firing] {
+            let instances = self.rules.iter().flat_map(|rule| rule.state.instances());
+            let count = instances.filter(|instance| instance.state == state).count();
             self.meters.alerts.with_label_values(&[state.as_str()]).set(count as f64);
         }
     }
 }
 
-impl Rule {
-    /// A step at `at` counts.
-    fn count(&mut self, state: RuleState, at: Duration) {
-        self.state = state;
-        self.stepped_at = at;
-        self.due_at = at + self.interval;
-    }
-}
-
-/// Whether an evaluation changed what a restart needs.
-fn must_save(rule: &Rule, state: &RuleState, step: &Step, now: Duration) -> bool {
-    let active = state.instances().any(alerting::Instance::is_active);
-    let old = rule.saved_at.is_none_or(|saved| now.saturating_sub(saved) >= QUIET_SAVE);
-    active || old || !step.transitions.is_empty() || !step.removed.is_empty()
-}
-
-fn tell(rule: &Rule, step: &Step) {
-    for change in &step.transitions {
-        tracing::info!(
-            alert = rule.rule.name,
-            fingerprint = %change.fingerprint,
-            from = change.from.as_str(),
-            to = change.to.as_str(),
-            reason = change.reason.as_str(),
-            value = change.instance.value,
-            "alert changed"
-        );
-    }
-}
-
-fn restored(row: &RuleRow, now: Timestamp) -> RuleState {
-    let instances = row.instances.iter().filter_map(|instance| match rows::from_row(instance) {
-        Ok(instance) => Some(instance),
-        Err(problem) => {
-            tracing::error!(
-                rule = row.rule_key,
-                fingerprint = instance.fingerprint,
-                problem,
-                "stored alert is not readable; it begins anew"
-            );
-            None
-        }
-    });
-    RuleState::restore(instances, Some(row.evaluated_at), now)
-}
-
 fn to_alerting(points: Vec<promql::Point>) -> Vec<alerting::Point> {
     points.into_iter().map(|promql::Point { name, labels, value }| alerting::Point { name, labels, value }).collect()
-}
-
-fn view(rule: &Rule) -> RuleView {
-    RuleView {
-        file: rule.file.clone(),
-        group: rule.group.clone(),
-        name: rule.rule.name.clone(),
-        query: rule.rule.expr.clone(),
-        hold: rule.rule.hold_for,
-        health: rule.state.health().as_str(),
-        last_error: rule.state.last_error().map(Into::into),
-        evaluated_at: rule.state.last_evaluated_at(),
-        instances: rule.state.instances().cloned().collect(),
-    }
 }
 
 #[cfg(test)]

@@ -221,8 +221,9 @@ fn an_alert_reaches_the_webhook_once_also_when_the_aggregator_is_killed_after_it
 }
 
 /// The only agent dies, its alert ends with it, and the aggregator is killed: nothing of it comes back.
-#[test]
-fn an_alert_that_ended_with_its_agent_does_not_fire_again_after_a_restart() {
+/// What a receiver is told of an agent's alert, by status: until `leave` has had its effect on the agent, and after a kill
+/// and a restart of the aggregator.
+fn told_across_a_restart(leave: impl FnOnce(Program), up: Option<f64>, expected: &[&str]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let server = runtime.block_on(async {
         let server = MockServer::start().await;
@@ -234,25 +235,37 @@ fn an_alert_that_ended_with_its_agent_does_not_fire_again_after_a_restart() {
         "groups:\n  - name: host\n    rules:\n      - {alert: MemoryInUse, expr: system_memory_usage_bytes > 1}\n";
     let hook = format!("{}/hook", server.uri());
     let more = ["--webhook-url", &hook, "--evaluation-interval", "1s"];
-    let Running { aggregator, agent, .. } = start(dir.path(), rules, &more);
+    let Running { aggregator, agent, http, .. } = start(dir.path(), rules, &more);
     let told = || {
         let calls = runtime.block_on(server.received_requests()).unwrap_or_default();
         let bodies = calls.iter().filter_map(|call| call.body_json::<Value>().ok());
         bodies.filter_map(|body| body["status"].as_str().map(String::from)).collect::<Vec<_>>()
     };
+    let page = |http: &str| get(&format!("http://{http}/metrics")).unwrap_or_default();
     wait_for("the alert fires", || told() == ["firing"]);
-    agent.kill();
-    wait_for("the alert ends with its agent", || told() == ["firing", "resolved"]);
+    leave(agent);
+    wait_for("the agent is gone, and what follows from it is told", || {
+        sample(&page(&http), "monitoring_agent_up", "e2e") == up && told() == expected
+    });
     aggregator.kill();
     let (aggregator, _, http) = start_aggregator(dir.path(), "127.0.0.1:0", rules, &more);
-    let metrics = format!("http://{http}/metrics");
     wait_for("rules were evaluated again", || {
-        let page = get(&metrics).unwrap_or_default();
+        let page = page(&http);
         sample(&page, "monitoring_rule_evaluations_total", "host").is_some_and(|count| count >= 3.0)
-            && sample(&page, "monitoring_agent_up", "e2e") == Some(0.0)
+            && sample(&page, "monitoring_agent_up", "e2e") == up
     });
-    assert_eq!(told(), ["firing", "resolved"]);
+    assert_eq!(told(), expected);
     assert!(aggregator.interrupt().success());
+}
+
+#[test]
+fn an_alert_that_ended_with_its_agents_goodbye_does_not_fire_again_after_a_restart() {
+    told_across_a_restart(|agent| assert!(agent.interrupt().success()), None, &["firing", "resolved"]);
+}
+
+#[test]
+fn an_alert_whose_agent_was_killed_fires_on_also_across_a_restart() {
+    told_across_a_restart(Program::kill, Some(0.0), &["firing"]);
 }
 
 #[test]

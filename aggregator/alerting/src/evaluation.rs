@@ -6,12 +6,13 @@ use crate::rule::{ALERT_NAME, AlertRule};
 use crate::template::Context;
 use proto::name::{Label, Labels, MetricName, NameError};
 use proto::sample::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long after a restart absent instances are left alone while their data has not come back. Prometheus's
-/// `for-outage-tolerance`.
-pub const OUTAGE_TOLERANCE: Duration = Duration::from_hours(1);
+/// The labels by which an agent's series name it.
+const SERVICE: &str = "service";
+/// See [`SERVICE`].
+const INSTANCE: &str = "instance";
 
 /// One element of the result of a rule's expression.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,29 +32,27 @@ pub struct Evaluation {
     pub at: Timestamp,
     /// Monotonic time since this rule's previous evaluation, failed ones included; since the restore for the first.
     pub elapsed: Duration,
-    /// Whether the data can be believed to be complete.
-    pub freshness: Freshness,
+    /// The agents whose samples the rule may read and that are not heard of now: what is missing may be theirs. The
+    /// caller says for how long that is believed.
+    pub unheard: BTreeSet<Unheard>,
     /// The result of the expression, or why there is none.
     pub outcome: Result<Vec<Point>, String>,
 }
 
-/// Whether an instance that is missing from a result is known to be over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    /// The data is there: missing is over.
-    Fresh,
-    /// After a start, before the agents that feed this rule have reconnected: missing means nothing yet. Believed for
-    /// `tolerance` of running time in all (see [`OUTAGE_TOLERANCE`]), then missing is over.
-    Waiting {
-        /// For how long.
-        tolerance: Duration,
-    },
+/// An agent of which nothing of now is known: it went silent without a goodbye, or was not heard of since a start. Its
+/// samples are not in the result, and that they are missing means nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unheard {
+    /// The label `service` of all that it reports.
+    pub service: String,
+    /// The label `instance` of all that it reports.
+    pub instance: String,
 }
 
 /// How the last evaluation went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Health {
-    /// Never evaluated, or evaluated over data that is not complete yet.
+    /// Never evaluated, or evaluated while an agent that it may read is not heard of.
     #[default]
     Unknown,
     /// It had a result.
@@ -78,8 +77,9 @@ pub enum Reason {
     ForRaised,
     /// The rule is gone from its file.
     RuleDeleted,
-    /// The rule has more active instances than its limit and all are dropped. Nobody knows whether they are over, so
-    /// nobody should be told that they are; the failing rule is the news.
+    /// The rule has more active instances than its limit, and all are dropped, as in Prometheus. Nobody knows whether
+    /// they are over; but nobody will tell of them again, so who was told that they fire is told that they are
+    /// withdrawn, and why.
     LimitExceeded,
 }
 
@@ -147,6 +147,20 @@ impl Reason {
 }
 
 // === helpers ===
+
+/// Whether an instance may be missing because one of `unheard` is not heard of: none of that agent's labels speaks
+/// against it. A label that the rule itself sets says nothing, nor does one that the expression has dropped.
+pub(crate) fn is_unheard(unheard: &BTreeSet<Unheard>, rule: &AlertRule, labels: &Labels) -> bool {
+    let said = |name: &str| labels.get(name).filter(|_| rule.labels.iter().all(|(set, _)| set != name));
+    match (said(SERVICE), said(INSTANCE)) {
+        (Some(service), Some(instance)) => {
+            unheard.contains(&Unheard { service: service.to_owned(), instance: instance.to_owned() })
+        }
+        (service, instance) => unheard.iter().any(|agent| {
+            service.is_none_or(|said| said == agent.service) && instance.is_none_or(|said| said == agent.instance)
+        }),
+    }
+}
 
 /// The result as instances: rule labels over the sample's, `alertname` over all.
 pub(crate) fn found(rule: &AlertRule, points: Vec<Point>) -> Result<BTreeMap<Fingerprint, Found>, EvaluationError> {

@@ -21,11 +21,8 @@ use proto::sample::Timestamp;
 use std::fmt;
 use std::time::Duration;
 
-/// How long a resolved instance is kept, in time that we were running. Numbered, because each alone would be reason
-/// enough:
-/// 1. the resolve may not have been delivered yet, and is sent again from here;
-/// 2. a receiver that lost it (a restarted Alertmanager with a long `group_interval`) hears it again;
-/// 3. whoever opens the page after the mail sees what it was about.
+/// How long a resolved instance is kept, in time that we were running: whoever opens the page after the mail sees what
+/// it was about. Prometheus's `resolvedRetention`.
 pub const RESOLVED_RETENTION: Duration = Duration::from_mins(15);
 
 /// The state of an instance.
@@ -67,8 +64,6 @@ pub struct Instance {
     pub resolved_at: Option<Timestamp>,
     /// Set while it fires only because of `keep_firing_for`: since when. For display.
     pub keep_firing_since: Option<Timestamp>,
-    /// When somebody was last told (see [`Instance::needs_sending`]).
-    pub last_sent_at: Option<Timestamp>,
     /// How long it has been active (pending and firing together) while we were running.
     pub held: Duration,
     /// While kept firing: for how long already. Once resolved: how long ago. Otherwise zero. Running time only.
@@ -90,8 +85,6 @@ pub(crate) struct Moment {
     pub at: Timestamp,
     /// Running time since the previous one.
     pub advance: Duration,
-    /// Whether to leave absent instances alone, because the data that would show them may not have arrived yet.
-    pub waiting: bool,
 }
 
 // === impl InstanceState ===
@@ -135,17 +128,6 @@ impl Instance {
         self.state.is_active()
     }
 
-    /// Whether a peer that forgets (an Alertmanager) should be told again at `at`: it fires or has resolved, and was
-    /// never sent, or has resolved since, or `resend_delay` has passed. A last sending in the future is a clock that
-    /// was set back; that counts as long ago, so that a peer does not let the alert expire meanwhile.
-    pub fn needs_sending(&self, at: Timestamp, resend_delay: Duration) -> bool {
-        if !matches!(self.state, InstanceState::Firing | InstanceState::Resolved) {
-            return false;
-        }
-        let Some(sent) = self.last_sent_at else { return true };
-        self.resolved_at.is_some_and(|resolved| resolved > sent) || sent > at || sent + resend_delay < at
-    }
-
     /// A new instance that is in the result for the first time.
     pub(crate) fn appeared(fingerprint: Fingerprint, found: Found, rule: &AlertRule, at: Timestamp) -> Self {
         let mut instance = Self {
@@ -158,7 +140,6 @@ impl Instance {
             fired_at: None,
             resolved_at: None,
             keep_firing_since: None,
-            last_sent_at: None,
             held: Duration::ZERO,
             absent: Duration::ZERO,
         };
@@ -184,7 +165,6 @@ impl Instance {
             (InstanceState::Firing, false) => {
                 self.state = InstanceState::Pending;
                 self.fired_at = None;
-                self.last_sent_at = None;
                 Some(Reason::ForRaised)
             }
             _ => None,

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `rule_file` | YAML to rules; every mistake at once, each with line and column |
 //! | `rule` | a rule as it is after every check |
-//! | `duration`, `template`, `number` | `1h30m`, `{{ $value \| humanize }}`, and how Go prints numbers |
+//! | `duration`, `template`, `number` | `1h30m`, `{{ $value \| humanize }}` and its functions, how Go prints numbers |
 //! | `instance` | one alert instance and its next state |
 //! | `evaluation` | what goes into an evaluation and what comes out |
 //! | `rule_state` | all instances of one rule: step, restore, deletion |
@@ -32,7 +32,7 @@ pub mod rule_file;
 pub mod rule_state;
 pub mod template;
 
-pub use evaluation::{Evaluation, Freshness, Health, Point, Reason, Step, Transition};
+pub use evaluation::{Evaluation, Health, Point, Reason, Step, Transition, Unheard};
 pub use fingerprint::Fingerprint;
 pub use instance::{Instance, InstanceState};
 pub use rule::{AlertRule, Group, RuleFile};

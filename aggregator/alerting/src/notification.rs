@@ -1,7 +1,10 @@
 //! Notifications as Alertmanager sends them: webhook JSON, version 4.
 //!
-//! Pure: instances of one alert in, a [`Webhook`] out, which serde writes. Every receiver made for Alertmanager reads
-//! it, and it carries nothing but labels, annotations and times.
+//! Pure: instances of one alert in, [`Webhook`]s out, which serde writes. Every receiver made for Alertmanager reads
+//! them, and they carry nothing but labels, annotations and times.
+//!
+//! What changed stands first, and nothing that changed is left out: where there is more of it than one message may
+//! have, there are several. What only fires on fills the room that is left.
 
 use crate::instance::{Instance, InstanceState};
 use crate::rule::ALERT_NAME;
@@ -18,7 +21,7 @@ pub struct Webhook {
     pub version: &'static str,
     /// Identity of the group, `{}:{alertname="X"}`; with a fingerprint the key by which a receiver deduplicates.
     pub group_key: String,
-    /// How many alerts `alerts` leaves out.
+    /// How many alerts of the group this message leaves out.
     pub truncated_alerts: usize,
     /// `firing` when any alert of the group fires, those left out included.
     pub status: Status,
@@ -38,7 +41,7 @@ pub struct Webhook {
     /// Where our pages are.
     #[serde(rename = "externalURL")]
     pub external_url: String,
-    /// The alerts: firing before resolved, each in order of fingerprints.
+    /// The alerts: those that began to fire, those that are over, those that fire on; each in order of fingerprints.
     pub alerts: Vec<Alert>,
 }
 
@@ -82,10 +85,17 @@ pub struct Envelope<'a> {
     pub reason: &'a str,
     /// Where our pages are, without a slash at the end.
     pub external_url: &'a str,
-    /// The expression of the rule, for the link to it.
-    pub expr: &'a str,
-    /// How many alerts to send at most; `None` is all.
+    /// How many alerts one message has at most; `None` is all, and zero is one: else nobody would ever be told.
     pub max_alerts: Option<usize>,
+}
+
+/// An instance to tell of.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// What is told.
+    pub instance: &'a Instance,
+    /// The expression of its rule, for the link to it.
+    pub expr: &'a str,
 }
 
 /// Go's zero time: what Alertmanager's receivers see as the end of an alert that has none.
@@ -97,41 +107,37 @@ const VERSION: &str = "4";
 // === impl Webhook ===
 
 impl Webhook {
-    /// The message about those of `instances` that fire or have resolved; `None` when there are none. They are all of
-    /// the rule `alert_name`.
+    /// The messages about `news`, what began or ceased to fire, with what fires on beside it (`standing`): all are of the
+    /// alert `alert_name`, of whatever rule. Without news there is nothing to tell. No instance may be in both.
     ///
-    /// Status and common labels are those of the whole group, and what fires comes first: cutting the list to
-    /// `max_alerts` never makes a burning group look over.
-    pub fn new<'i>(
-        alert_name: &str,
-        instances: impl IntoIterator<Item = &'i Instance>,
-        envelope: Envelope<'_>,
-    ) -> Option<Self> {
-        let generator_url = generator_url(envelope.external_url, envelope.expr);
-        let mut group: Vec<(Status, &Instance)> =
-            instances.into_iter().filter_map(|instance| Some((Status::of(instance.state)?, instance))).collect();
-        group.sort_by_key(|(status, instance)| (*status == Status::Resolved, instance.fingerprint));
-        let status = group.first()?.0;
-        let mut alerts: Vec<Alert> = group.iter().map(|(status, i)| Alert::new(*status, i, &generator_url)).collect();
-        let common_labels = common(alerts.iter().map(|alert| &alert.labels));
-        let common_annotations = common(alerts.iter().map(|alert| &alert.annotations));
-        let shown = envelope.max_alerts.unwrap_or(alerts.len()).min(alerts.len());
-        let truncated_alerts = alerts.len() - shown;
-        alerts.truncate(shown);
-        Some(Self {
+    /// Status and common labels are those of the whole group, so no message makes a burning group look over.
+    pub fn messages(alert_name: &str, news: &[Told], standing: &[Told], envelope: Envelope<'_>) -> Vec<Self> {
+        let mut alerts = told(news, envelope.external_url);
+        let changed = alerts.len();
+        alerts.extend(told(standing, envelope.external_url));
+        let cap = envelope.max_alerts.unwrap_or(alerts.len()).max(1);
+        let fires = alerts.iter().any(|alert| alert.status == Status::Firing);
+        let group = Self {
             version: VERSION,
             group_key: group_key(alert_name),
-            truncated_alerts,
-            status,
+            truncated_alerts: 0,
+            status: if fires { Status::Firing } else { Status::Resolved },
             receiver: envelope.receiver.to_owned(),
             notification_reason: envelope.reason.to_owned(),
             group_labels: BTreeMap::from([(ALERT_NAME.to_owned(), alert_name.to_owned())]),
-            common_labels,
-            common_annotations,
+            common_labels: common(alerts.iter().map(|alert| &alert.labels)),
+            common_annotations: common(alerts.iter().map(|alert| &alert.annotations)),
             route_labels: BTreeMap::new(),
             external_url: envelope.external_url.to_owned(),
-            alerts,
-        })
+            alerts: Vec::new(),
+        };
+        let parts = alerts.chunks(cap).take(changed.div_ceil(cap));
+        let message = |part: &[Alert]| Self {
+            truncated_alerts: alerts.len() - part.len(),
+            alerts: part.to_vec(),
+            ..group.clone()
+        };
+        parts.map(message).collect()
     }
 }
 
@@ -175,6 +181,18 @@ impl Status {
             Self::Resolved => "resolved",
         }
     }
+}
+
+// === alerts ===
+
+/// Those that receivers see: what fires before what is over.
+fn told(instances: &[Told], external_url: &str) -> Vec<Alert> {
+    let seen = instances.iter().filter_map(|told| Some((Status::of(told.instance.state)?, told)));
+    let mut seen: Vec<(Status, &Told)> = seen.collect();
+    seen.sort_by_key(|(status, told)| (*status == Status::Resolved, told.instance.fingerprint));
+    let alert =
+        |(status, told): (Status, &Told)| Alert::new(status, told.instance, &generator_url(external_url, told.expr));
+    seen.into_iter().map(alert).collect()
 }
 
 // === texts ===

@@ -7,11 +7,11 @@
 //! active; a failed evaluation leaves them all as they were; a broken rule harms only itself.
 
 use crate::Fingerprint;
-use crate::evaluation::{Evaluation, Freshness, Health, Reason, Step, Transition, found};
+use crate::evaluation::{Evaluation, Health, Reason, Step, Transition, Unheard, found, is_unheard};
 use crate::instance::{Found, Instance, InstanceState, Moment, RESOLVED_RETENTION};
 use crate::rule::AlertRule;
 use proto::sample::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// All instances of one rule.
@@ -23,8 +23,8 @@ pub struct RuleState {
     last_evaluated_at: Option<Timestamp>,
     /// Running time that failed evaluations have left to be counted by the next good one.
     uncounted: Duration,
-    /// How much of the tolerance of [`Freshness::Waiting`] is used up. Never given back: it is per restart.
-    waited: Duration,
+    /// Instances that were not heard of at the last evaluation: what passed since then counts for none of them.
+    paused: BTreeSet<Fingerprint>,
 }
 
 // === impl RuleState ===
@@ -38,8 +38,8 @@ impl RuleState {
     /// The state after a restart at `now`, from the rows of a state that was last evaluated at `last_evaluated_at`.
     ///
     /// Time that we were down counts for nothing: `held` and `absent` are as they were, and the `active_at` of a
-    /// pending instance moves by the downtime, so that it shows what `for` sees. Follow it with [`Freshness::Waiting`]
-    /// until the agents are back.
+    /// pending instance moves by the downtime, so that it shows what `for` sees. Until the agents are back, they are
+    /// [`Unheard`] in each evaluation.
     pub fn restore(
         rows: impl IntoIterator<Item = Instance>,
         last_evaluated_at: Option<Timestamp>,
@@ -89,16 +89,9 @@ impl RuleState {
         self.last_evaluated_at
     }
 
-    /// Notes that somebody was told about an instance at `at`.
-    pub fn mark_sent(&mut self, fingerprint: Fingerprint, at: Timestamp) {
-        if let Some(instance) = self.instances.get_mut(&fingerprint) {
-            instance.last_sent_at = Some(at);
-        }
-    }
-
     /// Evaluates. The same evaluation again changes nothing.
     pub fn step(&mut self, rule: &AlertRule, evaluation: Evaluation) -> Step {
-        let Evaluation { at, elapsed, freshness, outcome } = evaluation;
+        let Evaluation { at, elapsed, unheard, outcome } = evaluation;
         let advance = self.advance(at, elapsed);
         let found = outcome.and_then(|points| found(rule, points).map_err(|e| e.to_string()));
         let found = match found {
@@ -109,14 +102,13 @@ impl RuleState {
                 return Step::default();
             }
         };
-        let waiting = self.waiting(freshness, advance);
-        let step = self.apply(rule, found, Moment { at, advance, waiting });
+        let step = self.apply(rule, found, &unheard, Moment { at, advance });
         let active = self.instances().filter(|instance| instance.is_active()).count();
         if active > rule.limit {
             self.fail(format!("exceeded limit of {} with {active} alerts", rule.limit));
             return self.drop_active(step);
         }
-        self.health = if waiting { Health::Unknown } else { Health::Ok };
+        self.health = if unheard.is_empty() { Health::Ok } else { Health::Unknown };
         self.last_error = None;
         step
     }
@@ -153,21 +145,24 @@ impl RuleState {
         std::mem::take(&mut self.uncounted).saturating_add(elapsed)
     }
 
-    fn waiting(&mut self, freshness: Freshness, advance: Duration) -> bool {
-        let Freshness::Waiting { tolerance } = freshness else { return false };
-        self.waited = self.waited.saturating_add(advance);
-        self.waited < tolerance
-    }
-
     fn fail(&mut self, message: String) {
         self.health = Health::Err;
         self.last_error = Some(message);
     }
 
-    fn apply(&mut self, rule: &AlertRule, mut found: BTreeMap<Fingerprint, Found>, now: Moment) -> Step {
+    fn apply(
+        &mut self,
+        rule: &AlertRule,
+        mut found: BTreeMap<Fingerprint, Found>,
+        unheard: &BTreeSet<Unheard>,
+        now: Moment,
+    ) -> Step {
         let mut changes = Changes::default();
+        let paused = std::mem::take(&mut self.paused);
         for (fingerprint, mut instance) in std::mem::take(&mut self.instances) {
             let before = instance.state;
+            let advance = if paused.contains(&fingerprint) { Duration::ZERO } else { now.advance };
+            let now = Moment { advance, ..now };
             match (found.remove(&fingerprint), before) {
                 (Some(found), InstanceState::Pending | InstanceState::Firing) => {
                     let reason = instance.present(found, rule, now);
@@ -177,7 +172,11 @@ impl RuleState {
                     let instance = Instance::appeared(fingerprint, found, rule, now.at);
                     changes.keep(before, instance, Some(Reason::ConditionTrue));
                 }
-                (None, InstanceState::Pending | InstanceState::Firing) if now.waiting => {
+                // Not heard of is neither true nor over: it stays, and no time counts.
+                (None, InstanceState::Pending | InstanceState::Firing)
+                    if is_unheard(unheard, rule, &instance.labels) =>
+                {
+                    self.paused.insert(fingerprint);
                     changes.keep(before, instance, None);
                 }
                 (None, InstanceState::Firing) => {

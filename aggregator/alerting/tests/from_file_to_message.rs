@@ -1,9 +1,10 @@
 //! The whole way through the public door: a rule file, three evaluations, a restart, the messages that people get.
 
-use alerting::notification::{Envelope, Status, Webhook};
-use alerting::{AlertRule, Evaluation, Freshness, Instance, InstanceState, Point, Reason, RuleState, Step, rule_file};
+use alerting::notification::{Envelope, Status, Told, Webhook};
+use alerting::{AlertRule, Evaluation, Instance, InstanceState, Point, Reason, RuleState, Step, rule_file};
 use proto::name::{Labels, MetricName};
 use proto::sample::Timestamp;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const RULES: &str = r#"
@@ -41,18 +42,13 @@ fn at(seconds: i64) -> Timestamp {
 fn step(state: &mut RuleState, rule: &AlertRule, seconds: i64, services: &[&str]) -> Step {
     let outcome = Ok(services.iter().map(|service| point(service)).collect());
     let elapsed = Duration::from_secs(15);
-    state.step(rule, Evaluation { at: at(seconds), elapsed, freshness: Freshness::Fresh, outcome })
+    state.step(rule, Evaluation { at: at(seconds), elapsed, unheard: BTreeSet::new(), outcome })
 }
 
 fn message(state: &RuleState, rule: &AlertRule, reason: &str) -> Option<Webhook> {
-    let envelope = Envelope {
-        receiver: "plantao",
-        reason,
-        external_url: "https://mon.exemplo",
-        expr: &rule.expr,
-        max_alerts: None,
-    };
-    Webhook::new(&rule.name, state.instances(), envelope)
+    let envelope = Envelope { receiver: "plantao", reason, external_url: "https://mon.exemplo", max_alerts: None };
+    let news: Vec<Told> = state.instances().map(|instance| Told { instance, expr: &rule.expr }).collect();
+    Webhook::messages(&rule.name, &news, &[], envelope).pop()
 }
 
 #[test]

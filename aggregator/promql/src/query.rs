@@ -149,6 +149,11 @@ impl Query {
                 .filter(|matcher| matcher.name() == METRIC_NAME)
                 .all(|matcher| matcher.matches(name))
     }
+
+    /// Whether series whose label `name` is `value` can be among those that are read, whatever their other labels say.
+    pub fn admits(&self, name: &str, value: &str) -> bool {
+        self.selector.matchers.iter().filter(|matcher| matcher.name() == name).all(|matcher| matcher.matches(value))
+    }
 }
 
 impl fmt::Display for Query {

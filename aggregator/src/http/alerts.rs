@@ -12,6 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use proto::name::Labels;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Alerts of one answer, where it does not say.
 const LIMIT: u32 = 100;
@@ -41,15 +42,16 @@ pub(super) async fn list(State(service): State<Shared>, given: Given) -> Result<
     let (scope, limit) = (params.scope()?, params.limit(LIMIT, LIMIT_MAX)?);
     let wanted = params.choice("status", STATUSES)?;
     let most = limit as usize;
+    // Memory before the database: what begins to fire in between is in both, not in neither.
+    let mut waiting = Vec::new();
+    if !matches!(wanted, Some(Wanted::Stored(_))) {
+        waiting = pending(&service.pages.board.get(), scope, most.saturating_add(1));
+    }
     let mut rows = Vec::new();
     if !matches!(wanted, Some(Wanted::Pending)) {
         let status = wanted.and_then(Wanted::stored);
         let read = service.pages.store.load_alerts(scope, status, limit.saturating_add(1)).await;
         rows = read.map_err(|error| Problem::store(&error))?;
-    }
-    let mut waiting = Vec::new();
-    if !matches!(wanted, Some(Wanted::Stored(_))) {
-        waiting = pending(&service.pages.board.get(), scope, most.saturating_add(1));
     }
     let truncated = rows.len() > most || waiting.len() > most;
     rows.truncate(most);
@@ -81,8 +83,8 @@ fn stored_json(row: &AlertRow) -> Value {
     })
 }
 
-fn pending(rules: &[RuleView], scope: Scope, most: usize) -> Vec<Value> {
-    let instances = rules.iter().flat_map(|rule| rule.instances.iter().map(move |instance| (rule, instance)));
+fn pending(rules: &[Arc<RuleView>], scope: Scope, most: usize) -> Vec<Value> {
+    let instances = rules.iter().flat_map(|rule| rule.state.instances().map(move |instance| (rule, instance)));
     let waiting = instances.filter(|(_, instance)| instance.state == InstanceState::Pending);
     let within = waiting.filter(|(_, instance)| is_within(scope, instance.labels.get("clinic_id")));
     within.take(most).map(|(rule, instance)| pending_json(rule, instance)).collect()

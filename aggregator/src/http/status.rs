@@ -17,6 +17,7 @@ use proto::limits::{SERIES_PER_AGENT_MAX, SERIES_PER_SCHEMA_MAX, SOURCES_PER_AGE
 use runtime::log::chain;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -127,7 +128,7 @@ pub(super) async fn show(State(service): State<Shared>) -> Json<Value> {
     }))
 }
 
-fn rules_json(rules: &[RuleView]) -> Value {
+fn rules_json(rules: &[Arc<RuleView>]) -> Value {
     let in_health = |health: &str| rules.iter().filter(|rule| rule.health == health).count();
     let broken = rules.iter().filter(|rule| rule.last_error.is_some()).take(BROKEN_MAX);
     let broken: Vec<Value> =

@@ -50,6 +50,11 @@ impl Room {
         newest
     }
 
+    /// The instances that are not heard of.
+    fn unheard(&self) -> Vec<String> {
+        self.live.look(|_, unheard| unheard.iter().map(|(_, instance)| instance.to_string()).collect())
+    }
+
     fn up(&self) -> Vec<(String, Option<f64>)> {
         self.clock.advance(Duration::from_millis(1));
         self.live.sweep();
@@ -303,16 +308,18 @@ fn an_agent_that_is_lost_for_a_day_is_no_longer_spoken_of() {
 fn after_a_restart_an_agent_has_time_to_come_back_before_it_is_silent() {
     let room = Room::after_restart(vec![row(1, SECOND, None), row(2, SECOND, None)]);
     room.live.restored();
-    assert!(!room.live.has_settled());
+    assert_eq!(room.unheard(), ["agenda-1", "agenda-2"]);
     room.clock.advance(RECONNECT_MAX);
     room.hello(1);
     room.send(1, 5.0);
     assert!(room.live.sweep().is_empty());
-    assert!(!room.live.has_settled(), "2 may still come");
+    assert_eq!(room.unheard(), ["agenda-2"], "it may still come");
     room.clock.advance(Duration::from_millis(1));
     assert_eq!(room.live.sweep().len(), 1);
-    assert!(room.live.has_settled(), "2 is gone, and that is known");
     assert_eq!((room.state(1), room.state(2)), (State::Up, State::Silent));
+    assert_eq!(room.unheard(), ["agenda-2"], "it is silent, which is no answer");
+    room.clock.advance(UNHEARD_MAX.saturating_sub(RECONNECT_MAX));
+    assert_eq!(room.unheard(), [""; 0], "but not for ever");
 }
 
 #[test]
@@ -321,9 +328,9 @@ fn what_an_agent_kept_in_its_spool_does_not_tell_how_things_stand_now() {
     room.hello(1);
     room.live.append(id(1), &[frame(NOW - SECOND * 600, 1.0)]);
     room.live.append(id(1), &[frame(NOW - SECOND * 6, 2.0)]);
-    assert!(!room.live.has_settled());
+    assert_eq!(room.unheard(), ["agenda-1"]);
     room.live.append(id(1), &[frame(NOW - SECOND, 3.0)]);
-    assert!(room.live.has_settled());
+    assert_eq!(room.unheard(), [""; 0]);
 }
 
 #[test]
@@ -348,10 +355,75 @@ fn agents_that_were_silent_or_stopped_before_a_restart_are_so_after_it() {
     let cpu = [shown("agenda-1", 9.0), ("agenda-2".into(), None), ("agenda-3".into(), None)];
     assert_eq!(room.newest("cpu"), cpu, "else an alert on what is gone would fire again");
     assert_eq!(room.newest(AGENT_UP.name), [shown("agenda-1", 1.0), shown("agenda-2", 0.0)]);
-    assert!(!room.live.has_settled(), "1 is waited for, the others are not");
+    assert_eq!(room.unheard(), ["agenda-1", "agenda-2"], "what stopped is not waited for");
     room.hello(1);
     room.send(1, 9.0);
-    assert!(room.live.has_settled());
+    assert_eq!(room.unheard(), ["agenda-2"]);
+}
+
+#[test]
+fn an_agent_that_was_silent_for_long_before_a_restart_is_not_waited_for() {
+    let room = Room::after_restart(vec![row(1, SECOND, None), row(2, SECOND + UNHEARD_MAX, None)]);
+    assert_eq!(room.unheard(), ["agenda-1"]);
+}
+
+#[test]
+fn a_silent_agent_is_not_heard_of_until_it_tells_of_now_and_not_for_longer_than_is_believed() {
+    let room = Room::new();
+    room.hello(1);
+    assert_eq!(room.unheard(), ["agenda-1"], "a hello tells of nothing");
+    room.send(1, 5.0);
+    assert_eq!(room.unheard(), [""; 0]);
+    room.clock.advance(SECOND * 10);
+    room.live.sweep();
+    assert_eq!(room.unheard(), ["agenda-1"]);
+    room.hello(1);
+    room.live.append(id(1), &[frame(NOW + SECOND, 5.0)]);
+    assert_eq!(room.unheard(), ["agenda-1"], "this lay in its spool");
+    room.clock.advance(UNHEARD_MAX.saturating_sub(Duration::from_millis(1)));
+    assert_eq!(room.unheard(), ["agenda-1"]);
+    room.clock.advance(Duration::from_millis(1));
+    assert_eq!(room.unheard(), [""; 0]);
+}
+
+#[test]
+fn an_agent_that_said_goodbye_is_not_waited_for() {
+    let room = Room::new();
+    room.hello(1);
+    room.send(1, 5.0);
+    room.clock.advance(SECOND * 4);
+    room.live.sweep();
+    room.live.goodbye(id(1));
+    assert_eq!(room.unheard(), [""; 0]);
+}
+
+#[test]
+fn of_two_agents_of_one_name_the_one_that_is_heard_speaks_and_a_hello_is_not_speaking() {
+    let room = Room::new();
+    let hello = |number| drop(room.live.hello(&Hello { instance: "agenda-0".into(), ..hello(number) }));
+    hello(1);
+    room.send(1, 5.0);
+    room.clock.advance(SECOND * 4);
+    room.live.sweep();
+    hello(2);
+    assert_eq!(room.unheard(), ["agenda-0"], "its successor has told nothing yet");
+    room.send(2, 5.0);
+    assert_eq!(room.unheard(), [""; 0]);
+}
+
+#[test]
+fn what_we_say_of_an_agent_is_heard_whatever_it_does() {
+    let room = Room::new();
+    room.hello(1);
+    room.send(1, 5.0);
+    room.live.restored();
+    room.clock.advance(SECOND * 4);
+    room.live.sweep();
+    let hidden = |head: &Head, unheard: &Unheard, name: &str| {
+        head.select(Some(name)).map(|series| unheard.reported(series)).collect::<Vec<_>>()
+    };
+    let hidden = room.live.look(|head, unheard| [hidden(head, unheard, "cpu"), hidden(head, unheard, AGENT_UP.name)]);
+    assert_eq!(hidden, [[true], [false]]);
 }
 
 #[tokio::test]
@@ -432,7 +504,7 @@ fn the_only_agent_that_was_silent_before_a_restart_is_so_after_it() {
     room.live.restored();
     assert_eq!(room.state(1), State::Silent);
     assert_eq!(room.newest("cpu"), [("agenda-1".into(), None)], "else an alert on it would fire again");
-    assert!(room.live.has_settled());
+    assert_eq!(room.unheard(), ["agenda-1"], "a firing one is not over by that");
     room.live.resume(vec![row(1, SECOND * 61, None)], Some(last + SECOND * 3));
     assert_eq!(room.state(1), State::Up, "it died with us, or after us");
     room.live.resume(vec![row(1, SECOND, None)], Some(NOW + SECOND * 3600));

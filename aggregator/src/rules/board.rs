@@ -1,8 +1,10 @@
 //! What the rules say now, for the pages: written by the rules' task after each step, read by anyone.
+//!
+//! A rule's state is shared, not copied: a step makes a new one, and whoever reads keeps the old one for that long.
 
-use alerting::Instance;
+use alerting::RuleState;
 use proto::sample::Timestamp;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// One rule as it stands.
@@ -25,21 +27,32 @@ pub struct RuleView {
     /// When it was evaluated last.
     pub evaluated_at: Option<Timestamp>,
     /// Its instances, pending, firing and lately resolved.
-    pub instances: Vec<Instance>,
+    pub state: Arc<RuleState>,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<Arc<Vec<RuleView>>>);
+pub struct Board(Mutex<Vec<Arc<RuleView>>>);
 
 impl Board {
     /// Shows `rules`.
     pub fn set(&self, rules: Vec<RuleView>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        *self.lock() = rules.into_iter().map(Arc::new).collect();
+    }
+
+    /// Shows how one of them stands now.
+    pub fn update(&self, index: usize, rule: RuleView) {
+        if let Some(shown) = self.lock().get_mut(index) {
+            *shown = Arc::new(rule);
+        }
     }
 
     /// What is shown.
-    pub fn get(&self) -> Arc<Vec<RuleView>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn get(&self) -> Vec<Arc<RuleView>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<RuleView>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,10 +1,11 @@
-//! What an evaluation stores: instances as rows and back, alerts, notifications. Pure.
+//! What an evaluation stores: instances as rows and back, alerts, and the messages of `message`. Pure.
 
-use super::Receivers;
-use crate::store::{AlertRow, EvaluationRow, InstanceRow, OutboxRow};
-use alerting::notification::{Envelope, Webhook, group_key};
-use alerting::{AlertRule, Fingerprint, Instance, InstanceState, Reason, RuleState, Step, Transition};
-use proto::name::Labels;
+use super::{Receivers, message};
+use crate::store::{AlertRow, EvaluationRow, InstanceRow};
+use alerting::notification::Told;
+use alerting::{Fingerprint, Instance, InstanceState, RuleState, Step, Transition};
+use proto::exposition::push_float;
+use proto::name::{Label, Labels};
 use proto::sample::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -12,10 +13,23 @@ use std::time::Duration;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Characters of `alert_name` and `severity` in SQL.
-const ALERT_NAME_MAX: usize = 100;
-/// See [`ALERT_NAME_MAX`].
-const SEVERITY_MAX: usize = 20;
+/// What surrounds a step of a rule.
+pub(super) struct Scene<'a> {
+    /// Names the rule in the database.
+    pub(super) key: &'a str,
+    /// The alert's name.
+    pub(super) name: &'a str,
+    /// The rule's expression.
+    pub(super) expr: &'a str,
+    /// When it was evaluated.
+    pub(super) at: Timestamp,
+    /// When that took place, which is later where data is waited for: messages are made now.
+    pub(super) made_at: Timestamp,
+    /// What other rules of that name have firing.
+    pub(super) siblings: Vec<Told<'a>>,
+    /// Whom to notify.
+    pub(super) receivers: &'a Receivers,
+}
 
 /// An instance as JSON. Times are milliseconds since 1970, durations milliseconds; the value is text, since JSON has
 /// no infinity.
@@ -28,27 +42,23 @@ struct Body {
     fired_at: Option<i64>,
     resolved_at: Option<i64>,
     keep_firing_since: Option<i64>,
-    last_sent_at: Option<i64>,
     held_ms: u64,
     absent_ms: u64,
 }
 
 /// Everything that a step of a rule changes, which took its state from `before` to `state`.
-pub(super) fn evaluation(
-    key: &str,
-    rule: &AlertRule,
-    (before, state): (&RuleState, &RuleState),
+pub(super) fn evaluation<'s>(
+    scene: &Scene<'s>,
+    (before, state): (&RuleState, &'s RuleState),
     step: &Step,
-    at: Timestamp,
-    receivers: &Receivers,
 ) -> EvaluationRow {
     let step = &with_beginnings(step, before);
     EvaluationRow {
-        rule_key: key.into(),
-        evaluated_at: at,
-        instances: state.instances().map(|instance| to_row(key, instance)).collect(),
-        alerts: alerts(key, step, at),
-        outbox: outbox(key, &rule.name, &rule.expr, state.instances(), step, at, receivers),
+        rule_key: scene.key.into(),
+        evaluated_at: scene.at,
+        instances: state.instances().map(|instance| to_row(scene.key, instance)).collect(),
+        alerts: alerts(scene, step),
+        outbox: message::outbox(scene, state.instances(), step),
     }
 }
 
@@ -64,14 +74,13 @@ fn with_beginnings(step: &Step, before: &RuleState) -> Step {
 }
 
 /// Everything that the end of a rule changes.
-pub(super) fn retirement(key: &str, step: &Step, at: Timestamp, receivers: &Receivers) -> EvaluationRow {
-    let name = step.transitions.first().and_then(|change| change.instance.labels.get("alertname")).unwrap_or_default();
+pub(super) fn retirement(scene: &Scene, step: &Step) -> EvaluationRow {
     EvaluationRow {
-        rule_key: key.into(),
-        evaluated_at: at,
+        rule_key: scene.key.into(),
+        evaluated_at: scene.at,
         instances: Vec::new(),
-        alerts: alerts(key, step, at),
-        outbox: outbox(key, name, "", std::iter::empty(), step, at, receivers),
+        alerts: alerts(scene, step),
+        outbox: message::outbox(scene, std::iter::empty(), step),
     }
 }
 
@@ -86,7 +95,6 @@ pub(super) fn to_row(key: &str, instance: &Instance) -> InstanceRow {
         fired_at: instance.fired_at.map(Timestamp::as_millis),
         resolved_at: instance.resolved_at.map(Timestamp::as_millis),
         keep_firing_since: instance.keep_firing_since.map(Timestamp::as_millis),
-        last_sent_at: instance.last_sent_at.map(Timestamp::as_millis),
         held_ms: millis(instance.held),
         absent_ms: millis(instance.absent),
     };
@@ -101,8 +109,11 @@ pub(super) fn to_row(key: &str, instance: &Instance) -> InstanceRow {
 /// The instance of a row, or what is wrong with it.
 pub(super) fn from_row(row: &InstanceRow) -> Result<Instance, String> {
     let body: Body = serde_json::from_value(row.body.clone()).map_err(|error| error.to_string())?;
-    let pairs = body.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let labels = Labels::try_new(pairs).map_err(|error| error.to_string())?;
+    // A sample may have as many labels as a series may, and the rule's own come on top: together they are no series.
+    let mut labels = Labels::EMPTY;
+    for (name, value) in &body.labels {
+        labels = labels.with(Label::try_new(name, value).map_err(|error| error.to_string())?);
+    }
     Ok(Instance {
         fingerprint: Fingerprint::of(&labels),
         labels,
@@ -113,19 +124,18 @@ pub(super) fn from_row(row: &InstanceRow) -> Result<Instance, String> {
         fired_at: body.fired_at.map(Timestamp::from_millis),
         resolved_at: body.resolved_at.map(Timestamp::from_millis),
         keep_firing_since: body.keep_firing_since.map(Timestamp::from_millis),
-        last_sent_at: body.last_sent_at.map(Timestamp::from_millis),
         held: Duration::from_millis(body.held_ms),
         absent: Duration::from_millis(body.absent_ms),
     })
 }
 
 /// A row of `alerts` for each instance that began or ceased to fire.
-fn alerts(key: &str, step: &Step, at: Timestamp) -> Vec<AlertRow> {
+fn alerts(scene: &Scene, step: &Step) -> Vec<AlertRow> {
     let told = step.transitions.iter().filter(|t| t.from == InstanceState::Firing || t.to == InstanceState::Firing);
-    told.map(|change| alert(key, change, at)).collect()
+    told.map(|change| alert(scene, change)).collect()
 }
 
-fn alert(key: &str, change: &Transition, at: Timestamp) -> AlertRow {
+fn alert(scene: &Scene, change: &Transition) -> AlertRow {
     let instance = &change.instance;
     let fires = change.to == InstanceState::Firing;
     let name = instance.labels.get("alertname").unwrap_or_default();
@@ -142,21 +152,21 @@ fn alert(key: &str, change: &Transition, at: Timestamp) -> AlertRow {
         instance.annotations.iter().map(|(name, text)| (name.clone(), text.as_str().into())).collect();
     let created_at = instance.fired_at.unwrap_or(instance.active_at);
     AlertRow {
-        id: alert_id(key, instance.fingerprint, created_at),
+        id: alert_id(scene.key, instance.fingerprint, created_at),
         clinic_id: instance.labels.get("clinic_id").and_then(|text| Uuid::try_parse(text).ok()),
-        alert_name: cut(name, ALERT_NAME_MAX),
-        severity: cut(instance.labels.get("severity").unwrap_or("none"), SEVERITY_MAX),
+        alert_name: name.into(),
+        severity: instance.labels.get("severity").unwrap_or("none").into(),
         status: if fires { "active" } else { "resolved" }.into(),
         message: annotation("summary").or_else(|| annotation("description")).unwrap_or(name).into(),
         metadata: json!({
             "fingerprint": instance.fingerprint.to_string(),
             "labels": labels,
             "annotations": annotations,
-            "value": instance.value.to_string(),
+            "value": number(instance.value),
             "reason": change.reason.as_str(),
         }),
         created_at,
-        resolved_at: (!fires).then(|| instance.resolved_at.unwrap_or(at)),
+        resolved_at: (!fires).then(|| instance.resolved_at.unwrap_or(scene.at)),
     }
 }
 
@@ -165,73 +175,16 @@ fn alert_id(key: &str, fingerprint: Fingerprint, fired_at: Timestamp) -> Uuid {
     derived_id(&format!("alert\u{1f}{key}\u{1f}{fingerprint}\u{1f}{}", fired_at.as_millis()))
 }
 
-fn derived_id(text: &str) -> Uuid {
+/// An id that the same text gives again.
+pub(super) fn derived_id(text: &str) -> Uuid {
     uuid::Builder::from_custom_bytes(xxh3_128(text.as_bytes()).to_be_bytes()).into_uuid()
 }
 
-/// The message to each receiver, when an instance began or ceased to fire.
-fn outbox<'i>(
-    key: &str,
-    alert_name: &str,
-    expr: &str,
-    instances: impl Iterator<Item = &'i Instance>,
-    step: &Step,
-    at: Timestamp,
-    receivers: &Receivers,
-) -> Vec<OutboxRow> {
-    let began = step.transitions.iter().any(|change| change.to == InstanceState::Firing);
-    let ended: Vec<Instance> = step.transitions.iter().filter_map(|change| ended(change, at)).collect();
-    if !began && ended.is_empty() {
-        return Vec::new();
-    }
-    let firing: Vec<&Instance> = instances.filter(|instance| instance.state == InstanceState::Firing).collect();
-    let news = step.transitions.iter().filter(|change| change.to == InstanceState::Firing).count();
-    let reason = match (began, firing.len() > news, firing.is_empty()) {
-        (true, false, _) => "first notification",
-        (true, true, _) => "new alerts added",
-        (false, _, true) => "all alerts resolved",
-        (false, _, false) => "some alerts resolved",
-    };
-    let message = |channel: &String| {
-        let envelope = Envelope {
-            receiver: channel,
-            reason,
-            external_url: &receivers.external_url,
-            expr,
-            max_alerts: Some(receivers.max_alerts),
-        };
-        let webhook = Webhook::new(alert_name, firing.iter().copied().chain(&ended), envelope)?;
-        Some(OutboxRow {
-            id: derived_id(&format!(
-                "notification\u{1f}{channel}\u{1f}{key}\u{1f}{}\u{1f}{}",
-                group_key(alert_name),
-                at.as_millis()
-            )),
-            channel: channel.clone(),
-            body: serde_json::to_value(webhook).ok()?,
-            created_at: at,
-            attempts: 0,
-            next_attempt_at: at,
-        })
-    };
-    receivers.channels.iter().filter_map(message).collect()
-}
-
-/// The instance as receivers are told that it is over; `None` where it did not fire, or nobody knows whether it is
-/// over (the rule had too many).
-fn ended(change: &Transition, at: Timestamp) -> Option<Instance> {
-    let over = change.from == InstanceState::Firing
-        && change.to != InstanceState::Firing
-        && change.reason != Reason::LimitExceeded;
-    over.then(|| Instance {
-        state: InstanceState::Resolved,
-        resolved_at: change.instance.resolved_at.or(Some(at)),
-        ..change.instance.clone()
-    })
-}
-
-fn cut(text: &str, chars: usize) -> String {
-    text.chars().take(chars).collect()
+/// A value as the pages write it.
+fn number(value: f64) -> String {
+    let mut text = String::new();
+    push_float(&mut text, value);
+    text
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -254,9 +207,14 @@ mod tests {
             value in any::<f64>().prop_filter("a number", |value| !value.is_nan()),
             times in (time(), proptest::option::of(time()), proptest::option::of(time())),
             held in 0_u64..1_000_000,
+            labels in 0_usize..70,
             state in prop_oneof![Just(InstanceState::Pending), Just(InstanceState::Firing), Just(InstanceState::Resolved)],
         ) -> Instance {
-            let labels = Labels::try_new([("alertname", "A"), ("service", service.as_str())]).expect("legal");
+            let known = Labels::try_new([("alertname", "A"), ("service", service.as_str())]).expect("legal");
+            // A sample's, and the rule's on top of them.
+            let labels = (0..labels).fold(known, |labels, n| {
+                labels.with(Label::try_new(&format!("l{n}"), "x").expect("legal"))
+            });
             Instance {
                 fingerprint: Fingerprint::of(&labels),
                 labels,
@@ -267,7 +225,6 @@ mod tests {
                 fired_at: times.1,
                 resolved_at: times.2,
                 keep_firing_since: times.1,
-                last_sent_at: times.2,
                 held: Duration::from_millis(held),
                 absent: Duration::from_millis(held / 2),
             }
@@ -279,6 +236,28 @@ mod tests {
         fn an_instance_comes_back_from_its_row_as_it_was(instance in instance()) {
             prop_assert_eq!(from_row(&to_row("g/A/0", &instance)), Ok(instance));
         }
+    }
+
+    fn firing() -> Instance {
+        let labels = Labels::try_new([("alertname", "A")]).expect("legal");
+        Instance {
+            fingerprint: Fingerprint::of(&labels),
+            labels,
+            annotations: Vec::new(),
+            state: InstanceState::Firing,
+            value: f64::INFINITY,
+            active_at: Timestamp::ZERO,
+            fired_at: Some(Timestamp::ZERO),
+            resolved_at: None,
+            keep_firing_since: None,
+            held: Duration::ZERO,
+            absent: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_value_reads_the_same_in_the_table_and_on_the_pages() {
+        assert_eq!([f64::INFINITY, f64::NAN, 95.5, 1e6].map(number), ["+Inf", "NaN", "95.5", "1000000"]);
     }
 
     #[test]
@@ -296,6 +275,13 @@ mod tests {
             state: "firing".into(),
             body: json!({"labels": 5}),
         };
-        assert!(from_row(&row).unwrap_err().contains("labels") || from_row(&row).is_err());
+        let problem = from_row(&row).expect_err("a number is no list of labels");
+        assert!(problem.contains("invalid type: integer `5`"), "{problem}");
+        let body = to_row("k", &firing()).body;
+        let lost = InstanceRow { body: body.clone(), state: "gone".into(), ..row.clone() };
+        assert!(from_row(&lost).expect_err("no state").contains("\"gone\" is not an alert state"));
+        let mut unnamed = InstanceRow { body, ..row };
+        unnamed.body["labels"] = json!([["a-b", "x"]]);
+        assert!(from_row(&unnamed).expect_err("no label").contains("label name \"a-b\""));
     }
 }

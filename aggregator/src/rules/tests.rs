@@ -3,5 +3,6 @@
 mod desk;
 mod firing;
 mod restart;
+mod silence;
 mod storing;
 mod timing;

@@ -26,6 +26,7 @@ pub(super) const AGGREGATOR_ROWS: &[&Metric] = &[
     &RULE_EVALUATION_FAILURES_TOTAL,
     &RULE_EVALUATIONS_MISSED_TOTAL,
     &RULE_EVALUATION_DURATION_SECONDS,
+    &RULES,
     &ALERTS,
     &CONFIG_RELOAD_SUCCESSFUL,
     &NOTIFICATIONS_TOTAL,
@@ -175,7 +176,7 @@ pub const RULE_EVALUATIONS_MISSED_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &["group"],
-    help: "Evaluations of a group that were due while the one before still ran or the database was away, by group.",
+    help: "Evaluations of rules that their interval asked for and that did not take place, because the one before still ran or the database was away, by group.",
 };
 /// Duration of evaluations.
 pub const RULE_EVALUATION_DURATION_SECONDS: Metric = Metric {
@@ -183,7 +184,15 @@ pub const RULE_EVALUATION_DURATION_SECONDS: Metric = Metric {
     kind: Histogram,
     unit: "seconds",
     labels: &[],
-    help: "Time that the evaluation of one group took, its commit included.",
+    help: "Time that the evaluation of one rule took, its commit included.",
+};
+/// Rules by health.
+pub const RULES: Metric = Metric {
+    name: "monitoring_rules",
+    kind: Gauge,
+    unit: "1",
+    labels: &["health"],
+    help: "Rules by health: ok, err (the last evaluation failed, or exceeded the rule's limit), unknown (an agent that the rule may read is not heard of).",
 };
 /// Alerts by state.
 pub const ALERTS: Metric = Metric {
@@ -215,7 +224,7 @@ pub const NOTIFICATIONS_FAILED_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &["channel", "reason"],
-    help: "Attempts to notify that failed, by channel and reason.",
+    help: "Attempts to notify that failed, by channel and reason; given_up counts notifications that are not tried again.",
 };
 /// Notifications waiting.
 pub const NOTIFICATION_QUEUE: Metric = Metric {

@@ -23,7 +23,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn moment(seconds: i64, advance: u64) -> Moment {
-    Moment { at: at(seconds), advance: Duration::from_secs(advance), waiting: false }
+    Moment { at: at(seconds), advance: Duration::from_secs(advance) }
 }
 
 fn new(rule: &AlertRule, seconds: i64) -> Instance {
@@ -62,9 +62,8 @@ fn with_for_it_fires_when_it_has_held_for_that_long_and_not_before() {
 #[test]
 fn raising_for_above_the_time_held_takes_the_firing_back() {
     let mut instance = new(&rule(0, 0), 0);
-    instance.last_sent_at = Some(at(0));
     assert_eq!(instance.present(found(1.0), &rule(60, 0), moment(15, 15)), Some(Reason::ForRaised));
-    assert_eq!((instance.state, instance.fired_at, instance.last_sent_at), (InstanceState::Pending, None, None));
+    assert_eq!((instance.state, instance.fired_at), (InstanceState::Pending, None));
     assert_eq!(instance.present(found(1.0), &rule(60, 0), moment(60, 45)), Some(Reason::HeldLongEnough));
 }
 
@@ -89,25 +88,6 @@ fn an_alert_never_ends_before_it_began_whatever_the_clock_says() {
     let mut instance = new(&rule, 3_600);
     assert_eq!(instance.missed(&rule, moment(15, 15)), Some(Reason::ConditionFalse));
     assert_eq!(instance.resolved_at, Some(at(3_600)));
-}
-
-#[test]
-fn a_peer_is_told_at_first_at_the_end_and_now_and_then() {
-    let delay = Duration::from_mins(1);
-    let mut instance = new(&rule(30, 0), 0);
-    assert!(!instance.needs_sending(at(0), delay), "pending is nobody's business");
-    instance = new(&rule(0, 0), 0);
-    assert!(instance.needs_sending(at(0), delay), "never sent");
-    instance.last_sent_at = Some(at(0));
-    assert!(!instance.needs_sending(at(60), delay));
-    assert!(instance.needs_sending(at(61), delay), "sent long ago");
-    assert!(instance.needs_sending(at(-3_600), delay), "the clock was set back");
-    instance.last_sent_at = Some(at(50));
-    instance.resolve(at(60));
-    assert!(instance.needs_sending(at(60), delay), "resolved since");
-    instance.last_sent_at = Some(at(60));
-    assert!(!instance.needs_sending(at(61), delay));
-    assert!(instance.needs_sending(at(121), delay), "told again while it is remembered");
 }
 
 proptest! {

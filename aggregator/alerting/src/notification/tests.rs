@@ -19,24 +19,28 @@ fn instance(state: InstanceState, service: &str, summary: &str) -> Instance {
         fired_at: (state != InstanceState::Pending).then_some(fired_at),
         resolved_at: resolved.then_some(fired_at + Duration::from_millis(65_250)),
         keep_firing_since: None,
-        last_sent_at: None,
         held: Duration::from_mins(5),
         absent: Duration::ZERO,
     }
 }
 
 fn envelope(max_alerts: Option<usize>) -> Envelope<'static> {
-    Envelope {
-        receiver: "plantao",
-        reason: "first notification",
-        external_url: "https://mon.exemplo",
-        expr: "queue_consumers{queue=\"wa\"} == 0",
-        max_alerts,
-    }
+    Envelope { receiver: "plantao", reason: "first notification", external_url: "https://mon.exemplo", max_alerts }
 }
 
-fn webhook(instances: &[Instance], max_alerts: Option<usize>) -> Option<Webhook> {
-    Webhook::new("FilaWhatsAppParada", instances, envelope(max_alerts))
+fn told(instances: &[Instance]) -> Vec<Told<'_>> {
+    instances.iter().map(|instance| Told { instance, expr: "queue_consumers{queue=\"wa\"} == 0" }).collect()
+}
+
+fn webhooks(news: &[Instance], standing: &[Instance], max_alerts: Option<usize>) -> Vec<Webhook> {
+    Webhook::messages("FilaWhatsAppParada", &told(news), &told(standing), envelope(max_alerts))
+}
+
+/// The one message about `news`.
+fn webhook(news: &[Instance], standing: &[Instance], max_alerts: Option<usize>) -> Webhook {
+    let mut messages = webhooks(news, standing, max_alerts);
+    assert_eq!(messages.len(), 1);
+    messages.remove(0)
 }
 
 #[test]
@@ -46,7 +50,7 @@ fn the_message_is_that_of_alertmanager() {
         instance(InstanceState::Firing, "mensageria", "fila sem consumo"),
         instance(InstanceState::Pending, "portal", "ainda não"),
     ];
-    let message = webhook(&instances, None).expect("two alerts");
+    let message = webhook(&instances, &[], None);
     insta::assert_snapshot!(serde_json::to_string_pretty(&message).expect("plain data"), @r#"
     {
       "version": "4",
@@ -107,21 +111,38 @@ fn the_message_is_that_of_alertmanager() {
 
 #[test]
 fn nothing_to_tell_is_no_message() {
-    assert_eq!(webhook(&[], None), None);
-    assert_eq!(webhook(&[instance(InstanceState::Pending, "a", "x")], None), None);
+    assert_eq!(webhooks(&[], &[], None), []);
+    assert_eq!(webhooks(&[instance(InstanceState::Pending, "a", "x")], &[], None), []);
+    assert_eq!(webhooks(&[], &[instance(InstanceState::Firing, "a", "x")], None), [], "it was told before");
 }
 
 #[test]
 fn cutting_the_list_never_makes_a_burning_group_look_over() {
-    let mut instances: Vec<Instance> =
-        ["a", "b", "c"].map(|service| instance(InstanceState::Resolved, service, service)).to_vec();
-    instances.push(instance(InstanceState::Firing, "z", "z"));
-    let message = webhook(&instances, Some(1)).expect("alerts");
+    let over = [instance(InstanceState::Resolved, "a", "a")];
+    let standing = ["b", "c", "z"].map(|service| instance(InstanceState::Firing, service, service));
+    let message = webhook(&over, &standing, Some(1));
     assert_eq!((message.status, message.truncated_alerts, message.alerts.len()), (Status::Firing, 3, 1));
-    assert_eq!(message.alerts[0].status, Status::Firing);
+    assert_eq!(message.alerts[0].status, Status::Resolved, "what is new comes first");
     assert!(!message.common_annotations.contains_key("summary"), "those left out count");
-    let nothing_shown = webhook(&instances, Some(0)).expect("alerts");
-    assert_eq!((nothing_shown.status, nothing_shown.truncated_alerts), (Status::Firing, 4));
+    assert_eq!(webhook(&over, &standing, Some(0)).alerts.len(), 1, "a message tells something");
+}
+
+#[test]
+fn an_alert_that_fires_while_a_hundred_others_do_is_told() {
+    let many: Vec<Instance> = (0..300).map(|n| instance(InstanceState::Firing, &format!("s{n}"), "same")).collect();
+    let newest = [instance(InstanceState::Firing, "newest", "same")];
+    let message = webhook(&newest, &many, Some(100));
+    assert_eq!(message.alerts[0].labels["service"], "newest");
+    assert_eq!((message.alerts.len(), message.truncated_alerts), (100, 201));
+}
+
+#[test]
+fn each_alert_links_to_the_expression_of_its_own_rule() {
+    let (warm, hot) = (instance(InstanceState::Firing, "a", "x"), instance(InstanceState::Firing, "b", "x"));
+    let (news, standing) = ([Told { instance: &hot, expr: "t > 9" }], [Told { instance: &warm, expr: "t > 5" }]);
+    let message = Webhook::messages("Hot", &news, &standing, envelope(None)).remove(0);
+    let links: Vec<bool> = message.alerts.iter().map(|alert| alert.generator_url.contains("t+%3E+9")).collect();
+    assert_eq!(links, [true, false]);
 }
 
 #[test]
@@ -154,28 +175,42 @@ fn times_are_rfc3339_in_milliseconds_and_never_fail() {
 
 proptest! {
     #[test]
-    fn the_message_counts_and_orders_its_alerts(
-        states in prop::collection::vec(0usize..3, 0..8),
+    fn nothing_that_changed_is_in_no_message_and_no_message_is_too_long(
+        news in prop::collection::vec(0usize..3, 0..12),
+        standing in 0usize..12,
         max_alerts in prop::option::of(0usize..8),
     ) {
         let kinds = [InstanceState::Pending, InstanceState::Firing, InstanceState::Resolved];
-        let instances: Vec<Instance> =
-            states.iter().enumerate().map(|(i, kind)| instance(kinds[*kind], &format!("s{i}"), "same")).collect();
-        let firing = states.iter().filter(|kind| **kind == 1).count();
-        let told = states.iter().filter(|kind| **kind > 0).count();
-        let Some(message) = webhook(&instances, max_alerts) else {
-            prop_assert_eq!(told, 0);
-            return Ok(());
+        let of = |(i, kind): (usize, &usize)| instance(kinds[*kind], &format!("new{i}"), "same");
+        let changed: Vec<Instance> = news.iter().enumerate().map(of).collect();
+        let on: Vec<Instance> =
+            (0..standing).map(|i| instance(InstanceState::Firing, &format!("on{i}"), "same")).collect();
+        let messages = webhooks(&changed, &on, max_alerts);
+        let wanted: Vec<&Instance> = changed.iter().filter(|i| i.state != InstanceState::Pending).collect();
+        let count = |fingerprint: &str| {
+            messages.iter().flat_map(|m| &m.alerts).filter(|alert| alert.fingerprint == fingerprint).count()
         };
-        prop_assert_eq!(message.alerts.len() + message.truncated_alerts, told);
-        prop_assert!(max_alerts.is_none_or(|max| message.alerts.len() <= max));
-        prop_assert_eq!(message.status == Status::Firing, firing > 0);
-        let order = |alert: &Alert| (alert.status == Status::Resolved, alert.fingerprint.clone());
-        prop_assert!(message.alerts.is_sorted_by_key(order));
-        for alert in &message.alerts {
-            prop_assert_eq!(alert.ends_at == ZERO_TIME, alert.status == Status::Firing);
-            prop_assert!(message.common_labels.iter().all(|(name, value)| alert.labels.get(name) == Some(value)));
-            prop_assert_eq!(message.common_annotations.get("summary").map(String::as_str), Some("same"));
+        for instance in &wanted {
+            prop_assert_eq!(count(&instance.fingerprint.to_string()), 1, "each change is told once");
         }
+        prop_assert_eq!(messages.is_empty(), wanted.is_empty());
+        let fires = !on.is_empty() || news.contains(&1);
+        for message in &messages {
+            prop_assert!(!message.alerts.is_empty());
+            prop_assert!(max_alerts.is_none_or(|max| message.alerts.len() <= max.max(1)));
+            prop_assert_eq!(message.alerts.len() + message.truncated_alerts, wanted.len() + on.len());
+            prop_assert_eq!(message.status == Status::Firing, fires);
+            for alert in &message.alerts {
+                prop_assert_eq!(alert.ends_at == ZERO_TIME, alert.status == Status::Firing);
+                prop_assert!(message.common_labels.iter().all(|(name, value)| alert.labels.get(name) == Some(value)));
+                prop_assert_eq!(message.common_annotations.get("summary").map(String::as_str), Some("same"));
+            }
+        }
+        let order: Vec<(bool, bool)> = messages
+            .iter()
+            .flat_map(|m| &m.alerts)
+            .map(|alert| (alert.labels["service"].starts_with("on"), alert.status == Status::Resolved))
+            .collect();
+        prop_assert!(order.is_sorted(), "new, over, firing on: {:?}", order);
     }
 }

@@ -40,7 +40,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn evaluation(seconds: i64, outcome: Result<Vec<Point>, String>) -> Evaluation {
-    Evaluation { at: at(seconds), elapsed: INTERVAL, freshness: Freshness::Fresh, outcome }
+    Evaluation { at: at(seconds), elapsed: INTERVAL, unheard: BTreeSet::new(), outcome }
 }
 
 /// `from>to reason` of each transition.
@@ -208,12 +208,21 @@ fn a_restart_moves_the_start_of_what_is_pending_by_the_time_we_were_down() {
 }
 
 #[test]
-fn who_was_told_when_is_kept_with_the_instance() {
-    let mut state = RuleState::new();
-    state.step(&rule(Duration::ZERO, Duration::ZERO, 10), evaluation(0, Ok(vec![point("a", 1.0)])));
-    state.mark_sent(fingerprint("a"), at(1));
-    state.mark_sent(fingerprint("nobody"), at(1));
-    assert_eq!(state.get(fingerprint("a")).and_then(|instance| instance.last_sent_at), Some(at(1)));
+fn an_instance_may_be_an_agents_unless_a_label_of_it_speaks_against_that() {
+    let agent = |service: &str, instance: &str| Unheard { service: service.into(), instance: instance.into() };
+    let unheard = BTreeSet::from([agent("agenda", "agenda-1")]);
+    let mut rule = rule(Duration::ZERO, Duration::ZERO, 10);
+    let may_be = |rule: &AlertRule, pairs: &[(&str, &str)]| is_unheard(&unheard, rule, &labels(pairs));
+    assert!(may_be(&rule, &[("service", "agenda"), ("instance", "agenda-1"), ("core", "0")]));
+    assert!(!may_be(&rule, &[("service", "agenda"), ("instance", "agenda-2")]));
+    assert!(!may_be(&rule, &[("service", "fila"), ("instance", "agenda-1")]));
+    assert!(may_be(&rule, &[("service", "agenda")]), "the expression has dropped the instance");
+    assert!(!may_be(&rule, &[("service", "fila")]));
+    assert!(may_be(&rule, &[("severity", "critical")]));
+    rule.labels.push(("service".to_owned(), Template::parse("plantao").expect("plain")));
+    assert!(may_be(&rule, &[("service", "plantao"), ("instance", "agenda-1")]), "that label is the rule's own");
+    assert!(!may_be(&rule, &[("service", "plantao"), ("instance", "agenda-2")]));
+    assert!(!is_unheard(&BTreeSet::new(), &rule, &Labels::EMPTY), "everybody is heard");
 }
 
 // --- laws ---

@@ -133,6 +133,14 @@ fn a_query_says_which_metrics_it_reads() {
 }
 
 #[test]
+fn a_query_says_whose_series_it_may_read() {
+    let query = parse("cpu{service=\"agenda\", instance=~\"agenda-[12]\", core!=\"0\"} > 90").expect("right");
+    assert!(query.admits("service", "agenda") && !query.admits("service", "fila"));
+    assert!(query.admits("instance", "agenda-1") && !query.admits("instance", "agenda-3"));
+    assert!(query.admits("zone", "anywhere"), "it says nothing of zones");
+}
+
+#[test]
 fn two_exact_names_read_nothing_unless_they_agree() {
     let contradiction = parse(r#"{__name__="a", __name__="b"}"#).expect("right");
     assert!(!contradiction.reads("a") && !contradiction.reads("b"));

@@ -5,6 +5,7 @@ use crate::store::{
     SchemaRow, Scope, Store, StoreError, Stored,
 };
 use proto::sample::Timestamp;
+use runtime::clock::ManualClock;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -64,6 +65,7 @@ struct Seen {
     attempts: usize,
     writes: usize,
     stops: usize,
+    timeout: Option<(ManualClock, Duration)>,
 }
 
 // === impl Database ===
@@ -107,6 +109,11 @@ impl Faults {
         self.seen(|seen| seen.poison.insert((agent_id, seq)));
     }
 
+    /// While it is away, each question takes so long by this clock.
+    pub(crate) fn time_out_after(&self, clock: &ManualClock, time: Duration) {
+        self.seen(|seen| seen.timeout = Some((clock.clone(), time)));
+    }
+
     /// Sizes of the groups that were stored.
     pub(crate) fn groups(&self) -> Vec<usize> {
         self.seen(|seen| seen.groups.clone())
@@ -143,7 +150,12 @@ impl Faults {
         let weather =
             *self.weather.subscribe().wait_for(|now| *now != Weather::Held).await.expect("we hold the sender");
         match weather {
-            Weather::Away => Err(away()),
+            Weather::Away => {
+                if let Some((clock, time)) = self.seen(|seen| seen.timeout.clone()) {
+                    clock.advance(time);
+                }
+                Err(away())
+            }
             Weather::Broken => Err(StoreError::Refused(sqlx::Error::RowNotFound)),
             Weather::Fine | Weather::Held | Weather::Deaf => Ok(()),
         }

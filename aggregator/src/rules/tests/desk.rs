@@ -102,20 +102,32 @@ impl Desk {
 
     /// Agent `number` reports a metric, with a label `core` where there are several values.
     pub(super) fn report(&self, number: u128, name: &str, values: &[f64]) {
-        let cores: Vec<String> = (0..values.len()).map(|core| core.to_string()).collect();
-        let def = |core: &String| {
-            let labels = [("core", core.as_str())];
-            let labels = if values.len() > 1 { &labels[..] } else { &[] };
-            SeriesDef { key: SeriesKey::try_new(name, labels.iter().copied()).expect("legal"), kind: Kind::Gauge }
-        };
-        let series: Vec<SeriesDef> = cores.iter().map(def).collect();
-        let schema_id = SchemaBytes::encode(name, Duration::ZERO, &series).id;
-        let schema = Arc::new(Schema { source: name.into(), interval: Duration::ZERO, series });
-        let pass = Pass { at: self.clock.wall(), values: values.to_vec() };
-        let frame = Frame::try_new(schema_id, schema, vec![pass]).expect("fits");
-        self.live.append(Uuid::from_u128(number), &[frame]);
+        self.live.append(Uuid::from_u128(number), &[frame(self.clock.wall(), name, values)]);
     }
 
+    /// The log gives back what agent `number` said of its `cpu` at `at`.
+    pub(super) fn remember(&self, number: u128, at: Timestamp, value: f64) {
+        self.live.restore(Uuid::from_u128(number), &[frame(at, "cpu", &[value])]);
+        self.live.restored();
+    }
+}
+
+/// One pass of a metric, with a label `core` where there are several values.
+fn frame(at: Timestamp, name: &str, values: &[f64]) -> Frame {
+    let cores: Vec<String> = (0..values.len()).map(|core| core.to_string()).collect();
+    let def = |core: &String| {
+        let labels = [("core", core.as_str())];
+        let labels = if values.len() > 1 { &labels[..] } else { &[] };
+        SeriesDef { key: SeriesKey::try_new(name, labels.iter().copied()).expect("legal"), kind: Kind::Gauge }
+    };
+    let series: Vec<SeriesDef> = cores.iter().map(def).collect();
+    let schema_id = SchemaBytes::encode(name, Duration::ZERO, &series).id;
+    let schema = Arc::new(Schema { source: name.into(), interval: Duration::ZERO, series });
+    let pass = Pass { at, values: values.to_vec() };
+    Frame::try_new(schema_id, schema, vec![pass]).expect("fits")
+}
+
+impl Desk {
     /// Looks at once at what arrived.
     pub(super) async fn round(&mut self) {
         self.engine.round().await;
@@ -158,10 +170,15 @@ impl Desk {
         instances.map(|instance| (instance.rule_key, instance.state)).collect()
     }
 
+    /// How the first rule's last evaluation went.
+    pub(super) fn health(&self) -> &'static str {
+        self.engine.board.get()[0].health
+    }
+
     /// State of each instance as the pages show it.
     pub(super) fn shown(&self) -> Vec<&'static str> {
         let views = self.engine.board.get();
-        views.iter().flat_map(|view| &view.instances).map(|instance| instance.state.as_str()).collect()
+        views.iter().flat_map(|view| view.state.instances()).map(|instance| instance.state.as_str()).collect()
     }
 
     pub(super) fn evaluations(&self, group: &str) -> u64 {

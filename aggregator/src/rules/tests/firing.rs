@@ -121,17 +121,82 @@ async fn a_rule_that_fails_harms_no_other_and_keeps_what_it_had() {
 }
 
 #[tokio::test]
-async fn instances_beyond_the_limit_are_dropped_and_nobody_is_told_that_they_are_over() {
+async fn instances_beyond_the_limit_are_withdrawn_from_those_who_were_told_and_the_rule_shows_why() {
     let mut desk = Desk::new(&hot("").replace("- name: g", "- name: g\n  limit: 1")).await;
     desk.report(1, "cpu", &[95.0, 10.0]);
     desk.round().await;
-    assert_eq!(desk.told().await, [began()]);
-    desk.clock.advance(SECOND);
-    desk.report(1, "cpu", &[95.0, 96.0]);
-    desk.round().await;
+    for _ in 0..2 {
+        desk.clock.advance(SECOND);
+        desk.report(1, "cpu", &[95.0, 96.0]);
+        desk.round().await;
+    }
     assert!(desk.shown().is_empty());
-    assert_eq!(desk.told().await, [began()]);
-    assert_eq!(desk.engine.board.get()[0].health, "err");
+    let withdrawn = ("resolved".into(), "alerts withdrawn: their rule exceeded its limit".into());
+    assert_eq!(desk.told().await, [began(), withdrawn.clone()], "once");
+    assert_eq!(desk.alerts().await[0].metadata["reason"], "limit_exceeded");
+    let view = desk.engine.board.get().remove(0);
+    assert_eq!((view.health, view.last_error.as_deref()), ("err", Some("exceeded limit of 1 with 2 alerts")));
+    assert_eq!(desk.engine.meters.rules.with_label_values(&["err"]).get(), 1.0);
+    desk.clock.advance(SECOND);
+    desk.report(1, "cpu", &[95.0, 10.0]);
+    desk.round().await;
+    assert_eq!(desk.told().await, [began(), withdrawn, began()], "it begins anew");
+}
+
+#[tokio::test]
+async fn rules_of_one_name_are_one_group_which_is_over_when_none_of_them_fires() {
+    let (warm, full) = ("labels: {severity: low}", "labels: {severity: high}");
+    let mut desk = Desk::new(&rules(&[("Load", "cpu > 90", warm), ("Load", "memory > 90", full)])).await;
+    for (cpu, memory) in [(95.0, 10.0), (95.0, 95.0), (10.0, 95.0), (10.0, 10.0)] {
+        desk.clock.advance(SECOND);
+        desk.report(1, "cpu", &[cpu]);
+        desk.report(1, "memory", &[memory]);
+        desk.round().await;
+    }
+    let told: Vec<_> = desk.told().await;
+    let told: Vec<_> = told.iter().map(|(status, reason)| (status.as_str(), reason.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("firing", "first notification"),
+            ("firing", "new alerts added"),
+            ("firing", "some alerts resolved"),
+            ("resolved", "all alerts resolved"),
+        ]
+    );
+    let links = desk.outbox().await[1].body["alerts"].to_string();
+    assert!(links.contains("memory+%3E+90") && links.contains("cpu+%3E+90"), "each links to its own rule: {links}");
+}
+
+#[tokio::test]
+async fn two_rules_that_raise_the_same_labels_are_one_alert_to_those_who_are_told() {
+    let mut desk = Desk::new(&rules(&[("Load", "cpu > 90", ""), ("Load", "memory > 90", "")])).await;
+    for (cpu, memory) in [(95.0, 10.0), (95.0, 95.0), (10.0, 95.0), (10.0, 10.0)] {
+        desk.clock.advance(SECOND);
+        desk.report(1, "cpu", &[cpu]);
+        desk.report(1, "memory", &[memory]);
+        desk.round().await;
+    }
+    assert_eq!(desk.told().await, [began(), ended()]);
+    assert_eq!(desk.statuses().await, ["resolved", "resolved"], "each rule has its own row");
+}
+
+#[tokio::test]
+async fn a_thousand_alerts_at_once_are_all_told_in_messages_of_a_hundred() {
+    let mut desk = Desk::new(&hot("")).await;
+    desk.report(1, "cpu", &[95.0; 1_000]);
+    desk.round().await;
+    desk.clock.advance(SECOND);
+    desk.report(1, "cpu", &[10.0; 1_000]);
+    desk.round().await;
+    let outbox = desk.outbox().await;
+    let told = |status: &str| {
+        let messages = outbox.iter().filter(|row| row.body["status"] == status);
+        let alerts = messages.flat_map(|row| row.body["alerts"].as_array().expect("a list"));
+        let cores: std::collections::BTreeSet<_> = alerts.map(|alert| alert["labels"]["core"].to_string()).collect();
+        cores.len()
+    };
+    assert_eq!((outbox.len(), told("firing"), told("resolved")), (20, 1_000, 1_000));
 }
 
 #[tokio::test]
@@ -165,6 +230,8 @@ async fn a_query_offset_looks_at_how_things_were_before() {
     desk.round().await;
     assert_eq!(desk.told().await, [began()]);
     assert_eq!(desk.alerts().await[0].created_at, Timestamp::from_millis(START.as_millis()));
+    let made_at = desk.outbox().await[0].created_at;
+    assert_eq!(made_at, START + 10 * SECOND, "the message is made now, whatever it is about");
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use super::desk::{Desk, SECOND, START, began, ended, hot, rules};
 use crate::ingest::tests::fixture::Weather;
-use crate::live::RECONNECT_MAX;
-use crate::rules::SETTLE_MAX;
+use crate::live::{RECONNECT_MAX, UNHEARD_MAX};
 use crate::store::{EvaluationRow, InstanceRow, Store};
+use runtime::clock::Clock;
 use serde_json::json;
 
 #[tokio::test]
@@ -57,23 +57,26 @@ async fn after_a_restart_an_alert_is_not_over_before_its_agent_was_heard_of() {
 }
 
 #[tokio::test]
-async fn an_alert_on_an_agent_that_never_comes_back_ends_when_the_agent_is_silent() {
+async fn an_alert_on_an_agent_that_never_comes_back_ends_when_its_silence_is_no_longer_believed() {
     let mut desk = Desk::new(&hot("")).await;
     desk.see(95.0).await;
     desk.restart(&hot(""), 600 * SECOND).await;
     desk.clock.advance(RECONNECT_MAX + SECOND);
     desk.live.sweep();
     desk.round().await;
+    assert_eq!(desk.shown(), ["firing"], "silent is not fine");
+    desk.clock.advance(UNHEARD_MAX.saturating_sub(RECONNECT_MAX));
+    desk.round().await;
     assert_eq!(desk.told().await, [began(), ended()]);
 }
 
 #[tokio::test]
-async fn an_agent_that_tells_only_of_the_past_is_waited_for_five_minutes_and_no_longer() {
+async fn an_agent_that_tells_only_of_the_past_is_waited_for_so_long_and_no_longer() {
     let mut desk = Desk::new(&hot("")).await;
     desk.see(95.0).await;
     desk.restart(&hot(""), 600 * SECOND).await;
     desk.hello(1).await;
-    for _ in 0..SETTLE_MAX.as_secs() {
+    for _ in 0..UNHEARD_MAX.as_secs() {
         desk.round().await;
         assert_eq!(desk.shown(), ["firing"]);
         desk.clock.advance(SECOND);
@@ -82,6 +85,71 @@ async fn an_agent_that_tells_only_of_the_past_is_waited_for_five_minutes_and_no_
     desk.clock.advance(15 * SECOND);
     desk.round().await;
     assert_eq!(desk.told().await, [began(), ended()]);
+}
+
+/// After six seconds of `for: 10s` the program restarts, and its log gives it back what the agent said last.
+async fn restarted_while_pending() -> Desk {
+    let mut desk = Desk::new(&hot("for: 10s")).await;
+    for _ in 0..7 {
+        desk.see(95.0).await;
+    }
+    let last = desk.clock.wall();
+    desk.restart(&hot("for: 10s"), 2 * SECOND).await;
+    desk.remember(1, last, 95.0);
+    for _ in 0..60 {
+        desk.round().await;
+        assert_eq!((desk.shown(), desk.health()), (vec!["pending"], "unknown"));
+        desk.clock.advance(SECOND);
+    }
+    assert!(desk.told().await.is_empty(), "nobody knows how it is now");
+    desk.hello(1).await;
+    desk
+}
+
+#[tokio::test]
+async fn a_pending_alert_does_not_fire_on_what_was_said_before_the_restart() {
+    let mut desk = restarted_while_pending().await;
+    desk.see(10.0).await;
+    assert!(desk.shown().is_empty() && desk.told().await.is_empty());
+}
+
+#[tokio::test]
+async fn it_goes_on_when_its_agent_is_heard_again() {
+    let mut desk = restarted_while_pending().await;
+    for _ in 0..4 {
+        desk.see(95.0).await;
+        assert!(desk.told().await.is_empty());
+    }
+    desk.see(95.0).await;
+    assert_eq!(desk.told().await, [began()], "six seconds before, and four between five samples");
+}
+
+#[tokio::test]
+async fn a_new_rule_does_not_begin_by_what_was_said_before_the_restart() {
+    let mut desk = Desk::new(&rules(&[])).await;
+    desk.see(95.0).await;
+    let last = desk.clock.wall();
+    desk.restart(&hot(""), SECOND).await;
+    desk.remember(1, last, 95.0);
+    desk.round().await;
+    assert!(desk.told().await.is_empty());
+    desk.hello(1).await;
+    desk.see(95.0).await;
+    assert_eq!(desk.told().await, [began()]);
+}
+
+#[tokio::test]
+async fn the_end_of_a_rule_says_what_other_rules_of_its_name_have_firing() {
+    let two = rules(&[("Hot", "cpu > 90", "labels: {severity: high}"), ("Hot", "cpu > 50", "labels: {severity: low}")]);
+    let mut desk = Desk::new(&two).await;
+    desk.see(95.0).await;
+    desk.restart(&rules(&[("Hot", "cpu > 90", "labels: {severity: high}")]), SECOND).await;
+    let orphans = std::mem::take(&mut desk.orphans);
+    assert!(desk.engine.retire(orphans).await.is_empty());
+    assert_eq!(desk.told().await.last(), Some(&("firing".into(), "some alerts resolved".into())));
+    let body = desk.outbox().await.pop().expect("the last").body;
+    let severities: Vec<_> = (0..2).map(|n| body["alerts"][n]["labels"]["severity"].clone()).collect();
+    assert_eq!(severities, ["low", "high"], "what is over, then what fires on");
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ proptest! {
             let whole = |duration: Duration| i64::try_from(duration.as_secs()).expect("small");
             twin.eval(now, whole(rule.hold_for), whole(rule.keep_firing_for), &names);
             let elapsed = Duration::from_secs(elapsed);
-            state.step(&rule, Evaluation { at: at(now), elapsed, freshness: Freshness::Fresh, outcome: Ok(points) });
+            state.step(&rule, Evaluation { at: at(now), elapsed, unheard: BTreeSet::new(), outcome: Ok(points) });
             prop_assert_eq!(shown(&state), twin.shown(), "at {}", now);
         }
     }

@@ -1,0 +1,144 @@
+//! Who is not heard of: the agents of which nothing of now is known, though they have not said goodbye.
+//!
+//! An agent is *unheard* when it went silent, when it was there before our start, and when it said hello; until a sample
+//! of now comes. Meanwhile what it reported before tells nothing of now, and what is missing of it means nothing: rules
+//! neither begin nor end anything by it. A sample out of its spool is not of now.
+//!
+//! Limit: [`UNHEARD_MAX`] for each time; then what is missing is gone.
+
+use super::{Agent, OURSELVES, State};
+use proto::name::Labels;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tsdb::Series;
+use uuid::Uuid;
+
+/// For so long an agent's silence is not taken for an answer: as long as a query looks back, and so as long as Prometheus
+/// itself would go on with the last sample of a series whose end nobody told.
+pub const UNHEARD_MAX: Duration = promql::LOOKBACK;
+
+/// What is awaited of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    /// Any sign of life.
+    Return,
+    /// A sample of now: what it kept in its spool meanwhile comes first.
+    Fresh,
+}
+
+/// What is awaited of one agent, and since when, monotonic.
+#[derive(Clone, Copy, Debug)]
+struct Await {
+    awaited: Awaited,
+    since: Duration,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Awaiting {
+    agents: HashMap<Uuid, Await>,
+    /// Their names, made when they are asked for; `None` when anything changed since.
+    names: Option<Arc<Unheard>>,
+}
+
+/// The names (service and instance) under which nobody is heard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unheard(BTreeMap<String, BTreeSet<String>>);
+
+// === impl Awaiting ===
+
+impl Awaiting {
+    /// Any sign of life is awaited of `agents`, from now on.
+    pub(super) fn begin(agents: impl Iterator<Item = Uuid>, now: Duration) -> Self {
+        let awaited = agents.map(|id| (id, Await { awaited: Awaited::Return, since: now }));
+        Self { agents: awaited.collect(), names: None }
+    }
+
+    /// The agent went silent.
+    pub(super) fn lost(&mut self, agent_id: Uuid, now: Duration) {
+        self.names = None;
+        self.agents.entry(agent_id).or_insert(Await { awaited: Awaited::Return, since: now });
+    }
+
+    /// The agent said hello, and was not there before.
+    pub(super) fn appeared(&mut self, agent_id: Uuid, now: Duration) {
+        self.names = None;
+        self.agents.entry(agent_id).or_insert(Await { awaited: Awaited::Fresh, since: now });
+    }
+
+    /// The agent gave a sign of life.
+    pub(super) fn returned(&mut self, agent_id: Uuid) {
+        self.names = None;
+        self.agents.entry(agent_id).and_modify(|agent| agent.awaited = Awaited::Fresh);
+    }
+
+    /// The agent said goodbye.
+    pub(super) fn left(&mut self, agent_id: Uuid) {
+        self.names = None;
+        self.agents.remove(&agent_id);
+    }
+
+    /// The agent told of now.
+    pub(super) fn settled(&mut self, agent_id: Uuid) {
+        if self.agents.remove(&agent_id).is_some() {
+            self.names = None;
+        }
+    }
+
+    /// Whether not even a sign of life came yet.
+    pub(super) fn has_not_returned(&self, agent_id: Uuid) -> bool {
+        self.agents.get(&agent_id).is_some_and(|agent| agent.awaited == Awaited::Return)
+    }
+
+    /// The names under which nobody is heard. Two agents may share one (a pod's successor with a new spool): one that is
+    /// heard speaks for both.
+    pub(super) fn names(&mut self, known: &BTreeMap<Uuid, Agent>, now: Duration) -> Arc<Unheard> {
+        let before = self.agents.len();
+        self.agents.retain(|_, agent| now.saturating_sub(agent.since) < UNHEARD_MAX);
+        if self.agents.len() != before {
+            self.names = None;
+        }
+        let agents = &self.agents;
+        self.names.get_or_insert_with(|| Arc::new(Unheard::among(known, agents))).clone()
+    }
+}
+
+// === impl Unheard ===
+
+impl Unheard {
+    fn among(known: &BTreeMap<Uuid, Agent>, awaited: &HashMap<Uuid, Await>) -> Self {
+        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        if awaited.is_empty() {
+            return Self(names);
+        }
+        for agent in known.values().filter(|agent| awaited.contains_key(&agent.row.agent_id)) {
+            names.entry(agent.row.service.clone()).or_default().insert(agent.row.instance.clone());
+        }
+        let heard = |agent: &&Agent| agent.state == State::Up && !awaited.contains_key(&agent.row.agent_id);
+        for agent in known.values().filter(heard) {
+            if let Some(instances) = names.get_mut(&agent.row.service) {
+                instances.remove(&agent.row.instance);
+            }
+        }
+        names.retain(|_, instances| !instances.is_empty());
+        Self(names)
+    }
+
+    /// Every such name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|(service, instances)| {
+            instances.iter().map(move |instance| (service.as_str(), instance.as_str()))
+        })
+    }
+
+    /// Whether the series is of such an agent; what we say of it ourselves is not.
+    pub fn reported(&self, series: &Series) -> bool {
+        !self.0.is_empty() && series.owner() != OURSELVES && self.contains(&series.key().labels)
+    }
+
+    fn contains(&self, labels: &Labels) -> bool {
+        let value = |name| labels.get(name).unwrap_or_default();
+        self.0.get(value("service")).is_some_and(|instances| instances.contains(value("instance")))
+    }
+}
