@@ -16,6 +16,7 @@
 //! | `agents`, `latest`, `alerts` | `/api/…` |
 //! | `health`, `status` | progress of the parts; `/healthz`, `/readyz`, `/status` |
 //! | `params`, `problem` | query parameters parsed at the door; every refusal |
+//! | `aside` | threads for what takes long |
 //! | `guard`, `connection` | the limits of requests and of connections |
 //!
 //! Limits: [`guard::REQUESTS_MAX`], [`guard::REQUEST_MAX`], [`guard::URL_MAX_BYTES`], [`connection::CONNECTIONS_MAX`],
@@ -24,6 +25,7 @@
 
 mod agents;
 mod alerts;
+mod aside;
 pub mod connection;
 mod discovery;
 mod front;

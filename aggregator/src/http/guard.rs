@@ -6,23 +6,27 @@
 use super::Shared;
 use super::problem::Problem;
 use axum::Router;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use prometheus::IntCounterVec;
 use proto::catalog::HTTP_REFUSED_TOTAL;
 use proto::telemetry::Telemetry;
 use serde_json::{Value, json};
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-/// Requests that are answered at a time. Each holds its page in memory; four Prometheis and a team of people need ten.
+/// Requests that are answered at a time, until their answers are written: each holds its page in memory for so long. Four
+/// Prometheis and a team of people need ten.
 pub const REQUESTS_MAX: usize = 64;
 /// How long an answer may take. Prometheus gives up after 10 s by default, people before that.
 pub const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -40,7 +44,7 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
 /// Places for requests, and the count of what was refused.
 #[derive(Debug)]
 pub(super) struct Guard {
-    places: Semaphore,
+    places: Arc<Semaphore>,
     refused: IntCounterVec,
 }
 
@@ -56,7 +60,7 @@ const TOO_SLOW: &str = "too_slow";
 impl Guard {
     /// Counts refusals in `telemetry`.
     pub(super) fn new(telemetry: &Telemetry) -> Self {
-        Self { places: Semaphore::new(REQUESTS_MAX), refused: telemetry.counters(&HTTP_REFUSED_TOTAL) }
+        Self { places: Arc::new(Semaphore::new(REQUESTS_MAX)), refused: telemetry.counters(&HTTP_REFUSED_TOTAL) }
     }
 
     /// For `/status`.
@@ -78,15 +82,31 @@ impl Guard {
             self.refused.with_label_values(&[URL_TOO_LONG]).inc();
             return Err(Problem::UrlTooLong { bytes });
         }
-        let Ok(_place) = self.places.try_acquire() else {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
             self.refused.with_label_values(&[BUSY]).inc();
             return Err(Problem::Busy);
         };
-        timeout(REQUEST_MAX, next.run(request)).await.map_err(|_| {
+        let response = timeout(REQUEST_MAX, next.run(request)).await.map_err(|_| {
             self.refused.with_label_values(&[TOO_SLOW]).inc();
             Problem::TooSlow
-        })
+        })?;
+        Ok(hold(place, response))
     }
+}
+
+/// The response, which has its place until its body is written or given up. Who reads too slowly loses the connection
+/// (`connection`), and with it the place.
+fn hold(place: OwnedSemaphorePermit, response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let Some(bytes) = body.size_hint().exact() {
+        // A stream does not say its length.
+        parts.headers.entry(header::CONTENT_LENGTH).or_insert(bytes.into());
+    }
+    let held = body.into_data_stream().map(move |chunk| {
+        let _held = &place;
+        chunk
+    });
+    Response::from_parts(parts, Body::from_stream(held))
 }
 
 /// Puts the limits around `guarded`, and what every answer carries around both.

@@ -1,9 +1,11 @@
 //! `/api/metrics/latest`: the newest sample of each series, as Prometheus's API writes samples.
 
-use super::Shared;
-use super::params::{Given, is_within};
+use super::aside::aside;
+use super::params::{Given, Params, is_within};
 use super::problem::Problem;
 use super::shown::{self, Shown};
+use super::{Pages, Shared};
+use crate::store::Scope;
 use axum::Json;
 use axum::extract::State;
 use proto::exposition::push_float;
@@ -19,6 +21,10 @@ const LIMIT_MAX: u32 = 10_000;
 pub(super) async fn list(State(service): State<Shared>, given: Given) -> Result<Json<Value>, Problem> {
     let params = given.only(&["service", "instance", "clinic_id", "name", "limit"])?;
     let (scope, limit) = (params.scope()?, params.limit(LIMIT, LIMIT_MAX)? as usize);
+    aside(move || page(&service.pages, &params, scope, limit)).await
+}
+
+fn page(pages: &Pages, params: &Params, scope: Scope, limit: usize) -> Json<Value> {
     let asked = |key: &SeriesKey| {
         let labels = ["service", "instance"]
             .iter()
@@ -26,14 +32,14 @@ pub(super) async fn list(State(service): State<Shared>, given: Given) -> Result<
         let named = params.text("name").is_none_or(|wanted| key.name.as_str() == wanted);
         labels && named && is_within(scope, key.labels.get("clinic_id"))
     };
-    let mut series = shown::everything(&service.pages, asked);
+    let mut series = shown::everything(pages, asked);
     series.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     // Two agents under one name report one series.
     series.dedup_by(|a, b| a.key == b.key);
     let truncated = series.len() > limit;
     series.truncate(limit);
     let listed: Vec<Value> = series.iter().map(to_json).collect();
-    Ok(Json(json!({"metrics": listed, "truncated": truncated})))
+    Json(json!({"metrics": listed, "truncated": truncated}))
 }
 
 fn to_json(shown: &Shown) -> Value {

@@ -3,6 +3,7 @@
 //! Never with timestamps, and never a value that is not of now: an agent that is gone answers 503, so that Prometheus
 //! sets `up` to 0 and marks its series stale by itself.
 
+use super::aside::aside;
 use super::problem::{Problem, agent_id};
 use super::shown::{self, Shown};
 use super::{Pages, Shared, page};
@@ -21,11 +22,11 @@ use tsdb::Sample;
 pub(super) async fn all(State(service): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
     let format = wanted(&headers);
     let pages = service.pages.clone();
-    render(format, move || {
+    aside(move || {
         // While the head is being restored, its newest values are old ones: nothing but our own then.
         let mut series = if pages.health.is_ready() { shown::everything(&pages, |_| true) } else { Vec::new() };
         own(&pages.telemetry, pages.clock.wall(), &mut series);
-        series
+        render(format, &series)
     })
     .await
 }
@@ -36,14 +37,17 @@ pub(super) async fn of_agent(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let pages = &service.pages;
+    let pages = service.pages.clone();
     let id = agent_id(&id)?;
     let agent = pages.live.agent(id).ok_or_else(|| Problem::NoAgent { id: id.to_string() })?;
-    let (series, newest) = shown::of_agent(&pages.live, agent.row.agent_id);
-    match why_silent(pages, &agent, newest) {
-        Some(why) => Ok((StatusCode::SERVICE_UNAVAILABLE, why).into_response()),
-        None => render(wanted(&headers), move || series).await,
-    }
+    aside(move || {
+        let (series, newest) = shown::of_agent(&pages.live, agent.row.agent_id);
+        match why_silent(&pages, &agent, newest) {
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+            None => render(wanted(&headers), &series),
+        }
+    })
+    .await
 }
 
 /// Why an agent has no page now.
@@ -68,15 +72,8 @@ pub(super) fn wanted(headers: &HeaderMap) -> Format {
     Format::negotiate(Some(&accepted.join(",")))
 }
 
-/// Collects and writes a page on a thread that may block: a thousand agents' page takes a tenth of a second, which must
-/// not keep a worker from the agents' streams.
-async fn render(format: Format, series: impl FnOnce() -> Vec<Shown> + Send + 'static) -> Result<Response, Problem> {
-    let written = tokio::task::spawn_blocking(move || page::write(format, &series())).await;
-    let page = written.map_err(|error| {
-        tracing::error!(error = chain(&error), "metrics page not written");
-        Problem::Defect
-    })?;
-    Ok(([(header::CONTENT_TYPE, format.content_type())], page).into_response())
+fn render(format: Format, series: &[Shown]) -> Response {
+    ([(header::CONTENT_TYPE, format.content_type())], page::write(format, series)).into_response()
 }
 
 /// Adds the samples of our own registry.

@@ -69,6 +69,26 @@ async fn when_every_place_is_taken_the_next_request_is_shed_at_once_but_a_probe_
 }
 
 #[tokio::test]
+async fn an_answer_has_its_place_until_it_is_read_or_given_up() {
+    let (service, _directory) = service().await;
+    let app = app(Router::new().route("/page", get(async || "x".repeat(100_000))), &service);
+    let mut unread = Vec::new();
+    for _ in 0..REQUESTS_MAX {
+        unread.push(ask(&app, "/page").await);
+    }
+    assert_eq!(ask(&app, "/page").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(service.guard.to_json()["in_flight"], 64);
+    let read = unread.pop().expect("there are some");
+    assert_eq!(read.headers()[header::CONTENT_LENGTH], "100000", "its length is known, as ever");
+    let bytes = axum::body::to_bytes(read.into_body(), 200_000).await.expect("it comes whole");
+    assert_eq!(bytes.len(), 100_000);
+    assert_eq!(service.guard.to_json()["in_flight"], 63);
+    drop(unread);
+    assert_eq!(service.guard.to_json()["in_flight"], 0);
+    assert_eq!(ask(&app, "/page").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_request_that_takes_too_long_is_ended_and_its_place_given_back() {
     let (service, _directory) = service().await;
     let app = app(Router::new().route("/stuck", get(std::future::pending::<()>)), &service);
