@@ -1,14 +1,12 @@
 //! Numbers as Go prints them, because the templates of existing rule files were written against Go.
 //!
-//! `%v` is [`shortest`], `%.4g` is [`four_digits`]; both write an exponent when it is below -4, or not below 6 and 4
-//! respectively. Source: Go `strconv/ftoa.go`, `formatDigits`.
+//! `%v` is [`shortest`], `%.4g` is [`four_digits`]; both write an exponent when it is below -4, or not below 6 and the
+//! number of digits respectively. Source: Go `strconv/ftoa.go`, `formatDigits`.
 
 /// The smallest exponent that is written as `0.0001` instead of `1e-04`.
 const EXPONENT_MIN: i32 = -4;
 /// Exponents from here on are written out by `%v`.
 const SHORTEST_EXPONENT_END: i32 = 6;
-/// Significant digits of `%.4g`, and so the exponent from which on it writes one.
-const FOUR_EXPONENT_END: i32 = 4;
 
 /// `%v`: as few digits as read back to the same number. `95.5`, `1e+06`, `+Inf`.
 pub(crate) fn shortest(value: f64) -> String {
@@ -17,7 +15,14 @@ pub(crate) fn shortest(value: f64) -> String {
 
 /// `%.4g`: four significant digits, without zeros at the end. `1.235`, `1.234e+04`, `NaN`.
 pub(crate) fn four_digits(value: f64) -> String {
-    general(value, &format!("{value:.3e}"), FOUR_EXPONENT_END)
+    digits(value, 4)
+}
+
+/// `%.3g` for `count` 3: so many significant digits, without zeros at the end; none is one, as in Go.
+pub(crate) fn digits(value: f64, count: usize) -> String {
+    let count = count.max(1);
+    let after = count - 1;
+    general(value, &format!("{value:.after$e}"), i32::try_from(count).unwrap_or(i32::MAX))
 }
 
 /// Lays out the digits of `scientific` (Rust's `-1.25e3`) as Go's `%g` does.

@@ -94,7 +94,7 @@ fn a_function_reads_a_label_that_is_a_number_and_says_so_where_it_is_none() {
     assert_eq!(expand("{{ $labels.p95 | humanizeDuration }}", 1.0), "250ms");
     assert_eq!(
         expand("before {{ $labels.service | humanize }} after", 1.0),
-        "<error expanding template: the label value \"agenda\" is not a number>"
+        "<error expanding template: the text \"agenda\" is not a number>"
     );
 }
 
@@ -102,18 +102,27 @@ fn a_function_reads_a_label_that_is_a_number_and_says_so_where_it_is_none() {
 fn what_is_not_understood_is_refused_where_it_stands() {
     for (text, what, at) in [
         ("{{ $labels }}", "\"$labels\" in a template", 3),
-        ("a {{ printf \"%.2f\" $value }}", "\"printf \\\"%.2f\\\" $value\" in a template", 5),
-        ("{{ if $value }}", "\"if $value\" in a template", 3),
-        ("{{- $value -}}", "\"- $value -\" in a template", 2),
-        ("{{ humanize $value }}", "\"humanize $value\" in a template", 3),
-        ("{{ $value | title }}", "\"title\" in a template", 12),
-        ("{{ $value | humanize | humanize }}", "\"humanize | humanize\" in a template", 12),
+        ("{{ if $value }}", "\"if\" in a template", 3),
+        ("{{- $value -}}", "\"-\" in a template", 2),
+        ("{{ $value | reReplaceAll }}", "the function \"reReplaceAll\" in a template", 12),
+        ("{{ $value | }}", "an empty action", 11),
+        ("{{ $value $value }}", "\"$value\" in a template", 10),
+        ("{{ $value | $value }}", "\"$value\" in a template", 12),
+        ("{{ humanize 5 }}", "\"5\" in a template", 12),
         ("{{ $labels.a-b }}", "\"$labels.a-b\" in a template", 3),
         ("{{ $labels. }}", "\"$labels.\" in a template", 3),
         ("{{ $externalURL }}", "\"$externalURL\" in a template", 3),
         ("{{ $value }}{{ }}", "an empty action", 15),
         ("{{ $value", "this {{ is never closed by }}", 0),
-        ("é {{ query \"up\" }}", "\"query \\\"up\\\"\" in a template", 6),
+        ("é {{ query \"up\" }}", "the function \"query\" in a template", 6),
+        ("{{ printf \"%.2f }}", "this quote is never closed", 10),
+        ("{{ printf }}", "printf wants a format, as in printf \"%.2f\" $value", 3),
+        ("{{ printf $value }}", "printf wants its format in quotes", 10),
+        ("{{ printf \"\\x00\" }}", "printf wants its format in quotes", 10),
+        ("{{ printf \"%d\" $value }}", "%d", 10),
+        ("{{ printf \"%5.1f\" $value }}", "%5.1f", 10),
+        ("{{ printf \"%.21f\" $value }}", "%.21f", 10),
+        ("{{ printf \"100%\" }}", "%", 10),
     ] {
         assert_eq!(refused(text), (what.to_owned(), at), "{text}");
     }
@@ -127,6 +136,97 @@ fn an_expanded_text_has_a_limit_and_is_cut_between_characters() {
     assert_eq!(expand(&odd, 1.0).len(), EXPANDED_MAX_BYTES - 1);
 }
 
+#[test]
+fn an_argument_of_the_wrong_kind_or_one_too_many_is_refused() {
+    for (text, what) in [
+        ("{{ $value | title }}", "title: it wants a text, and this is a number"),
+        ("{{ humanize }}", "humanize: it wants one argument, and has 0"),
+        ("{{ $value | humanize $value }}", "humanize: it wants one argument, and has 2"),
+        ("{{ printf \"%v\" }}", "printf: the format wants 1 arguments, and has 0"),
+        ("{{ $value | printf \"up\" }}", "printf: the format wants 0 arguments, and has 1"),
+        ("{{ printf \"%s\" $value }}", "printf: %s wants a text, and this is a number; use %v"),
+        ("{{ printf \"%.2f\" $labels.p95 }}", "printf: %f and %g want a number, and this is a text; use %s"),
+        ("{{ $value | humanize | printf \"%.2f\" }}", "printf: %f and %g want a number, and this is a text; use %s"),
+    ] {
+        assert_eq!(refused(text).0, what, "{text}");
+    }
+}
+
+#[test]
+fn a_refusal_names_every_function_there_is_and_each_of_them_is_understood() {
+    let error = Template::parse("{{ query }}").expect_err("no such function");
+    for name in function::NAMES {
+        assert!(error.message.contains(name), "{}", error.message);
+        let format = if name == "printf" { " \"%v\"" } else { "" };
+        let text = format!("{{{{ $labels.p95 | {name}{format} }}}}");
+        assert!(Template::parse(&text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn printf_is_that_of_go() {
+    for (format, value, text) in [
+        ("%.2f", 1.005, "1.00"),
+        ("%.0f", 2.5, "2"),
+        ("%f", 0.1, "0.100000"),
+        ("%.1f%%", 95.55, "95.5%"),
+        ("%v", 1e6, "1e+06"),
+        ("%g", 0.00001, "1e-05"),
+        ("%.3g", 1234.5, "1.23e+03"),
+        ("%.3g", 0.5, "0.5"),
+        ("%.0g", 15.0, "2e+01"),
+        ("%.2f", f64::INFINITY, "+Inf"),
+        ("%.2f", f64::NAN, "NaN"),
+        ("%.2f", -0.001, "-0.00"),
+        ("[%v] 100%%", 5.0, "[5] 100%"),
+    ] {
+        assert_eq!(expand(&format!("{{{{ printf \"{format}\" $value }}}}"), value), text, "{format}");
+        assert_eq!(expand(&format!("{{{{ $value | printf `{format}` }}}}"), value), text, "{format}");
+    }
+    let both = "{{ printf \"%s\\t%.1f \\\"%v\\\"\" $labels.service $value $labels.p95 }}";
+    assert_eq!(expand(both, 7.0), "agenda\t7.0 \"0.25\"");
+}
+
+#[test]
+fn humanize_timestamp_is_that_of_prometheus() {
+    for (value, text) in [
+        (1_435_065_584.128, "2015-06-23 13:19:44.128 +0000 UTC"),
+        (0.0, "1970-01-01 00:00:00 +0000 UTC"),
+        (-1.5, "1969-12-31 23:59:58.5 +0000 UTC"),
+        (f64::INFINITY, "+Inf"),
+        (
+            1e10,
+            "<error expanding template: 1e+10 cannot be represented as a nanoseconds timestamp since it overflows int64>",
+        ),
+    ] {
+        assert_eq!(expand("{{ $value | humanizeTimestamp }}", value), text);
+    }
+}
+
+#[test]
+fn texts_are_written_as_go_writes_them() {
+    let of = |function: &str, text: &str| {
+        let template = Template::parse(&format!("{{{{ $labels.t | {function} }}}}")).expect("right");
+        let labels = Labels::try_new([("t", text)]).expect("well formed");
+        template.expand(Context { name: None, labels: &labels, value: 0.0 })
+    };
+    for (function, text, written) in [
+        ("title", "aa bB_cc d-ação é", "Aa BB_cc D-Ação É"),
+        ("toUpper", "ação", "AÇÃO"),
+        ("toLower", "AÇÃO", "ação"),
+        ("stripPort", "agenda:9100", "agenda"),
+        ("stripPort", "[::1]:9100", "::1"),
+        ("stripPort", "::1", "::1"),
+        ("stripPort", "[::1]", "[::1]"),
+        ("stripPort", "agenda", "agenda"),
+        ("stripPort", "a:b:c", "a:b:c"),
+        ("stripPort", ":9100", ""),
+        ("stripPort | toUpper", "agenda:9100", "AGENDA"),
+    ] {
+        assert_eq!(of(function, text), written, "{function} {text}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_text_without_actions_is_itself(text in "[^{]{0,40}", value: f64) {
@@ -134,7 +234,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_panics_and_every_refusal_is_inside(text in "(\\{\\{|\\}\\}|[ |$.a-zé]|\\$value|\\$labels\\.a|humanize){0,12}") {
+    fn no_text_panics_and_every_refusal_is_inside(text in "(\\{\\{|\\}\\}|[ |$.a-zé]|\\$value|\\$labels\\.a|humanize|printf|\"|`|%[.0-9]{0,3}[vsfgd%]|title){0,12}") {
         match Template::parse(&text) {
             Ok(template) => prop_assert_eq!(template.as_str(), &text),
             Err(error) => prop_assert!(text.is_char_boundary(error.at) && error.at <= text.len()),
@@ -143,7 +243,7 @@ proptest! {
 
     #[test]
     fn every_number_has_a_text_in_every_form(value: f64) {
-        for function in ["humanize", "humanize1024", "humanizeDuration", "humanizePercentage"] {
+        for function in ["humanize", "humanize1024", "humanizeDuration", "humanizePercentage", "printf \"%.4g\""] {
             let text = expand(&format!("{{{{ $value | {function} }}}}"), value);
             prop_assert!(!text.is_empty() && text.len() < 64, "{}: {}", function, text);
         }
