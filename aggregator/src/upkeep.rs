@@ -143,7 +143,7 @@ impl Upkeep {
         match saved {
             Ok(Err(error)) if answered => tracing::warn!(error = chain(&error), "database away; our life is not noted"),
             Err(_) if answered => {
-                tracing::warn!(within = ?PULSE_MAX, "database does not answer; our life is not noted")
+                tracing::warn!(within = ?PULSE_MAX, "database does not answer; our life is not noted");
             }
             Ok(Ok(())) if !answered => tracing::info!("database answers again"),
             _ => {}
