@@ -321,8 +321,8 @@ impl Live {
         self.changed.notify_one();
     }
 
-    /// Forgets agents that are gone for a day, finds those that went silent and sources that fell behind, ends their
-    /// series, and reports which agents are up. Returns those newly silent.
+    /// Forgets agents that are gone for a day, finds those that went silent, ends their series, finds sources
+    /// that fell behind, and reports which agents are up. Returns those newly silent.
     pub fn sweep(&self) -> Vec<Agent> {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut lost = Vec::new();
@@ -340,8 +340,8 @@ impl Live {
                     inner.head.end_agent(agent.row.agent_id);
                     lost.push(agent.clone());
                 }
-                for source in inner.head.end_late_sources(agent.row.agent_id) {
-                    tracing::warn!(agent = %agent.row.agent_id, source, "a source fell behind the others; its series end");
+                for source in inner.head.find_late_sources(agent.row.agent_id) {
+                    tracing::warn!(agent = %agent.row.agent_id, source, "a source fell behind the others; it is not shown until it comes back");
                 }
             }
             inner.report(wall, now);

@@ -1,7 +1,8 @@
 //! Which series are shown: what each live agent reports now, and what we say of the agents.
 //!
 //! A value of long ago is never shown as if it were of now. The sweep ends the series of an agent that is silent for
-//! three of its intervals, and of a source that hangs while its agent goes on. Beside it stands the limit here ([`stale_after`]), on two ages:
+//! three of its intervals, and finds the sources that hang while their agent goes on. Beside it stands the limit here
+//! ([`stale_after`]), on two ages:
 //! - of the last sign of life, monotonic and by the wall clock: for a sweep that is late, and a head restored from an
 //!   old log;
 //! - of the newest sample: for an agent that is there while its values are not (the database is away and nothing is

@@ -6,8 +6,8 @@
 //!  name ───────────► [series id, …]                   the index: what selectors begin with
 //! ```
 //! A frame whose schema is the current one appends by position, without hashing a label. A new schema of a source
-//! replaces the old: the series that it no longer has end with a staleness marker. So do those of an agent that is gone,
-//! and of a source that fell behind the others of its agent.
+//! replaces the old: the series that it no longer has end with a staleness marker. So do those of an agent that is gone.
+//! Those of a source that fell behind the others of its agent are not shown; queries find them for their lookback.
 //!
 //! Limits: [`Limits`]. Beyond them existing series go on and new ones are refused and counted.
 
@@ -54,7 +54,7 @@ pub struct Appended {
     pub not_a_number: usize,
 }
 
-/// A source has ended when it is so many of its intervals behind the others of its agent.
+/// A source is late when it is so many of its intervals behind the others of its agent.
 pub const BEHIND_INTERVALS: u32 = 3;
 /// But not before this: a pass may take its deadline of half a second, and a machine under load is late, not dead.
 const BEHIND_MIN: Duration = Duration::from_secs(5);
@@ -80,6 +80,8 @@ struct Source {
     interval: Duration,
     /// When its pass that came last was taken.
     last_at: Timestamp,
+    /// Whether it fell behind the others of its agent; until its next pass.
+    is_late: bool,
     /// By position in the schema; `None` where a limit kept the series out.
     series: Vec<Option<SeriesId>>,
 }
@@ -101,7 +103,7 @@ pub struct Head {
 // === impl Source ===
 
 impl Source {
-    fn is_late(&self, agent_last_at: Timestamp) -> bool {
+    fn is_behind(&self, agent_last_at: Timestamp) -> bool {
         let patience = (self.interval * BEHIND_INTERVALS).max(BEHIND_MIN);
         !self.interval.is_zero() && agent_last_at.since(self.last_at) > patience
     }
@@ -144,6 +146,7 @@ impl Head {
         let Some(source) = sources.by_name.get_mut(&frame.schema.source) else { return appended };
         if let Some(pass) = frame.passes.last() {
             source.last_at = pass.at;
+            source.is_late = false;
             sources.last_at = Some(pass.at);
         }
         let ids = &source.series;
@@ -168,27 +171,29 @@ impl Head {
         self.end_series(ended.by_name.into_values().flat_map(|source| source.series).flatten(), LAST);
     }
 
-    /// Ends the sources of an agent that fell behind its others by more than [`BEHIND_INTERVALS`] of their own: one
-    /// that hangs must not show its last values as those of now. Returns their names.
+    /// Finds the sources of an agent that fell behind its others by more than [`BEHIND_INTERVALS`] of their own: one
+    /// that hangs must not show its last values as those of now. Returns the names of those newly late.
     ///
-    /// They are compared with each other, not with our clock: what an agent kept in its spool comes late, but in order.
-    pub fn end_late_sources(&mut self, agent_id: Uuid) -> Vec<String> {
+    /// Their series do not end: that a source hangs does not tell that what it said is over. They are compared with each
+    /// other, not with our clock: what an agent kept in its spool comes late, but in order.
+    pub fn find_late_sources(&mut self, agent_id: Uuid) -> Vec<String> {
         let Some(sources) = self.sources.get_mut(&agent_id) else { return Vec::new() };
         let Some(last_at) = sources.last_at else { return Vec::new() };
-        let late: Vec<String> = sources
-            .by_name
-            .iter()
-            .filter(|(_, source)| source.is_late(last_at))
-            .map(|(name, _)| name.clone())
-            .collect();
-        let ended: Vec<Source> = late.iter().filter_map(|name| sources.by_name.remove(name)).collect();
-        self.end_series(ended.into_iter().flat_map(|source| source.series).flatten(), LAST);
+        let mut late = Vec::new();
+        for (name, source) in &mut sources.by_name {
+            if !source.is_late && source.is_behind(last_at) {
+                source.is_late = true;
+                late.push(name.clone());
+            }
+        }
         late
     }
 
-    /// What an agent reports now: the series of its current schemas that did not end, with the sample that came last.
+    /// What an agent reports now: the series of its current schemas that did not end, with the sample that came last. A
+    /// source that is late reports nothing.
     pub fn latest(&self, agent_id: Uuid) -> impl Iterator<Item = (&Series, Sample)> {
         let sources = self.sources.get(&agent_id).into_iter().flat_map(|sources| sources.by_name.values());
+        let sources = sources.filter(|source| !source.is_late);
         let ids = sources.flat_map(|source| source.series.iter().copied().flatten());
         ids.filter_map(|id| self.series.get(&id)).filter_map(|series| {
             let last = series.last().filter(|sample| !is_stale(sample.value))?;
@@ -265,7 +270,13 @@ impl Head {
             self.end_series(old.series.into_iter().flatten().filter(|id| !kept.contains(id)), first_at);
         }
         let last_at = last_at.unwrap_or_default();
-        let source = Source { schema_id: frame.schema_id, interval: frame.schema.interval, last_at, series: ids };
+        let source = Source {
+            schema_id: frame.schema_id,
+            interval: frame.schema.interval,
+            last_at,
+            is_late: false,
+            series: ids,
+        };
         self.sources.entry(origin.agent_id).or_default().by_name.insert(frame.schema.source.clone(), source);
         true
     }

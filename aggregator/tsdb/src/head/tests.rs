@@ -110,17 +110,17 @@ fn frame_of(source: &str, time: i64) -> Frame {
 }
 
 #[test]
-fn a_source_that_falls_behind_the_others_ends_and_comes_back() {
+fn a_source_that_falls_behind_the_others_is_not_shown_until_it_comes_back() {
     let mut head = Head::new(Limits::default());
     let mut now = |source: &str, time: i64| {
         head.append(&origin(), &frame_of(source, time));
-        let late = head.end_late_sources(AGENT);
+        let late = head.find_late_sources(AGENT);
         (late, values(&head, "disk", time).len(), shown(&head).len())
     };
     assert_eq!(now("disk", 1_000), (vec![], 1, 1));
     assert_eq!(now("cpu", 6_000), (vec![], 1, 2));
-    assert_eq!(now("cpu", 6_001), (vec!["disk".into()], 0, 1), "five seconds are over");
-    assert_eq!(now("cpu", 7_000), (vec![], 0, 1), "it is told once");
+    assert_eq!(now("cpu", 6_001), (vec!["disk".into()], 1, 1), "five seconds are over; queries still look back");
+    assert_eq!(now("cpu", 7_000), (vec![], 1, 1), "it is told once");
     assert_eq!(now("disk", 7_500), (vec![], 1, 2));
     assert_eq!(now("cpu", 1_000), (vec![], 1, 2), "a clock that was set back makes nobody late");
 }
@@ -130,8 +130,8 @@ fn a_source_without_a_rhythm_is_never_late() {
     let mut head = Head::new(Limits::default());
     head.append(&origin(), &frame(99, &["a"], &[1_000]));
     head.append(&origin(), &frame_of("cpu", 1_000_000));
-    assert_eq!(head.end_late_sources(AGENT), Vec::<String>::new());
-    assert_eq!(head.end_late_sources(Uuid::from_u128(9)), Vec::<String>::new(), "nor an agent that nobody knows");
+    assert_eq!(head.find_late_sources(AGENT), Vec::<String>::new());
+    assert_eq!(head.find_late_sources(Uuid::from_u128(9)), Vec::<String>::new(), "nor an agent that nobody knows");
 }
 
 #[test]
