@@ -31,7 +31,7 @@ use admit::{Admission, Admitted, lost_records};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use proto::convert::RawBatch;
-use proto::grpc::Ingest;
+use proto::grpc::{Ingest, hear};
 use proto::limits::WINDOW_BATCHES;
 use proto::message::{Batch, FromAgent, Hello, Position, Refusal, RefusalReason, ToAgent};
 use proto::refused::Refused;
@@ -189,20 +189,24 @@ impl IngestService {
 
     /// The first message, checked; `Err(None)` when there is nobody to tell.
     async fn hear_hello(&self, inbound: &mut Streaming<FromAgent>) -> Result<Hello, Option<Refusal>> {
-        let first = timeout(HELLO_TIMEOUT, inbound.next()).await;
+        let first = timeout(HELLO_TIMEOUT, hear(inbound)).await;
         let raw = match first {
             Ok(Some(Ok(FromAgent::Hello(raw)))) => raw,
+            Ok(Some(Ok(FromAgent::Unreadable { why, .. }))) => return Err(Some(self.turn_away(&why))),
             Ok(None | Some(Err(_))) => return Err(None),
             Ok(Some(Ok(_))) | Err(_) => {
                 self.meters.refused.with_label_values(&["no_hello"]).inc();
                 return Err(Some(refusal(RefusalReason::UnacceptableAgent, None, "a stream must begin with a hello")));
             }
         };
-        raw.check().map_err(|error| {
-            self.meters.refused.with_label_values(&[error.reason()]).inc();
-            tracing::warn!(error = chain(&error), "agent refused");
-            Some(refusal(error.wire_reason(), None, &error.to_string()))
-        })
+        raw.check().map_err(|why| Some(self.turn_away(&why)))
+    }
+
+    /// What an agent is told whose stream ends because of something that it said.
+    fn turn_away(&self, why: &Refused) -> Refusal {
+        self.meters.refused.with_label_values(&[why.reason()]).inc();
+        tracing::warn!(error = chain(why), "agent refused");
+        refusal(RefusalReason::UnacceptableAgent, None, &why.to_string())
     }
 
     async fn note_hello(&self, hello: &Hello) -> Result<(), Refusal> {
@@ -286,7 +290,7 @@ impl Stream<'_> {
                         end.get_or_insert(why);
                     }
                 }
-                message = inbound.next(), if reading => match message {
+                message = hear(inbound), if reading => match message {
                     Some(Ok(FromAgent::Batch(raw))) => match self.admit(&mut admission, raw).await {
                         Ok((answer, last)) => {
                             pending.push_back(answer);
@@ -302,6 +306,13 @@ impl Stream<'_> {
                         end = Some(End::Goodbye);
                     }
                     Some(Ok(FromAgent::Unknown)) => {}
+                    Some(Ok(FromAgent::Unreadable { position: Some(position), why })) => {
+                        admission.note_refusal(position);
+                        pending.push_back(refused(Some(position), why));
+                    }
+                    Some(Ok(FromAgent::Unreadable { position: None, why })) => {
+                        end = Some(End::Ours(self.service.turn_away(&why)));
+                    }
                     Some(Ok(FromAgent::Hello(_))) => {
                         self.service.meters.refused.with_label_values(&["second_hello"]).inc();
                         end = Some(End::Ours(refusal(RefusalReason::UnacceptableAgent, None, "hello was said already")));
@@ -347,7 +358,7 @@ impl Stream<'_> {
             Ok(admitted) => admitted,
             Err(why) => {
                 let last = (why.wire_reason() == RefusalReason::UnknownSchema).then_some(End::Told);
-                return Ok((Box::pin(std::future::ready(Answer::Refused { position, why })), last));
+                return Ok((refused(position, why), last));
             }
         };
         let Admitted { batch, row, restamped, explained } = admitted;
@@ -445,6 +456,10 @@ impl Stream<'_> {
             }
         }
     }
+}
+
+fn refused(position: Option<Position>, why: Refused) -> Owed {
+    Box::pin(std::future::ready(Answer::Refused { position, why }))
 }
 
 fn refusal(reason: RefusalReason, position: Option<Position>, message: &str) -> Refusal {

@@ -5,37 +5,37 @@
 //! - *on the wire*: a frame carries its schema only until the stream knows it ([`RawBatch::strip`]); packed by zstd;
 //! - *in the aggregator's log*: zstd over a batch without schemas, which stand in a table of their own.
 //!
-//! Sizes are checked before anything is allocated by a number that came from outside.
+//! Sizes and numbers of parts are checked before anything is built by them: `measure` counts the parts where they lie,
+//! `pack` bounds what is unpacked. What an agent says is always a message: [`FromAgent::Unreadable`] where it cannot be
+//! read, with the position where that can be, so that a damaged batch costs itself and not the stream.
 
 #[allow(missing_docs, dead_code, clippy::pedantic, reason = "generated; report.proto is served later")]
 mod v1 {
     include!(concat!(env!("OUT_DIR"), "/atendeai.monitoring.v1.rs"));
 }
 
-use crate::limits::{
-    BATCH_MAX_BYTES, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, IDENTITY_MAX_BYTES, INTERVAL_MAX, PASSES_PER_FRAME_MAX,
-    SERIES_PER_SCHEMA_MAX,
-};
+mod measure;
+mod pack;
+
+use crate::limits::{BATCH_MAX_BYTES, IDENTITY_MAX_BYTES, INTERVAL_MAX, REFUSAL_MAX_CHARS};
 use crate::message::{
     Batch, ClockReading, FromAgent, Hello, PROTOCOL_VERSION, Position, Refusal, RefusalReason, ToAgent,
 };
-use crate::name::SeriesKey;
+use crate::name::{SeriesKey, shown};
 use crate::refused::Refused;
 use crate::sample::{Frame, Gap, Kind, Pass, Schema, SchemaId, SeriesDef, Timestamp};
 use bytes::{Buf, BufMut, Bytes};
+use measure::undecodable;
 use prost::Message;
-use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
-use zstd::bulk::{Compressor, Decompressor};
 
-/// zstd's level for batches at rest: on a host's batch (18 KiB) level 1 costs 60 µs and shrinks it five times; level 3
-/// costs twice as much for 8 % fewer bytes.
-const ZSTD_LEVEL: i32 = 1;
+/// Bytes that a position adds to a record when it is sent: a tag, a length and 16 bytes; a tag and a varint.
+const POSITION_MAX_BYTES: usize = 2 + 16 + 1 + 10;
 /// A batch below this size is sent as it is: packing would cost more than it saves.
 const PACK_FROM_BYTES: usize = 512;
 /// Longest name of a source.
@@ -70,15 +70,22 @@ pub fn encode_from_agent(message: FromAgent, buffer: &mut impl BufMut) {
             Some(K::Clock(v1::Clock { wall_ms: wall.as_millis(), was_set }))
         }
         FromAgent::Goodbye { reason } => Some(K::Goodbye(v1::Goodbye { reason })),
-        FromAgent::Unknown => None,
+        FromAgent::Unknown | FromAgent::Unreadable { .. } => None,
     };
     v1::AgentMessage { kind }.encode(buffer).expect("a growable buffer takes any message");
 }
 
 /// Decodes what an agent says; its contents stay raw.
-pub fn decode_from_agent(buffer: impl Buf) -> Result<FromAgent, Refused> {
+pub fn decode_from_agent(mut buffer: impl Buf) -> FromAgent {
+    let bytes = buffer.copy_to_bytes(buffer.remaining());
+    let read = read_from_agent(bytes.clone());
+    read.unwrap_or_else(|why| FromAgent::Unreadable { position: measure::position(&bytes), why })
+}
+
+fn read_from_agent(bytes: Bytes) -> Result<FromAgent, Refused> {
     use v1::agent_message::Kind as K;
-    let message = v1::AgentMessage::decode(buffer).map_err(undecodable)?;
+    measure::check_message(&bytes)?;
+    let message = v1::AgentMessage::decode(bytes).map_err(undecodable)?;
     Ok(match message.kind {
         Some(K::Hello(hello)) => FromAgent::Hello(RawHello(hello)),
         Some(K::Batch(batch)) => FromAgent::Batch(RawBatch(unpack(batch)?)),
@@ -124,11 +131,11 @@ fn pack(batch: v1::Batch) -> v1::Batch {
     }
     let v1::Batch { epoch, seq, frames, gaps, packed } = batch;
     let body = v1::Batch { frames, gaps, ..v1::Batch::default() };
-    match compress(&body) {
+    match pack::compress(&body.encode_to_vec()) {
         Ok(smaller) if smaller.len() < body.encoded_len() => {
             v1::Batch { epoch, seq, packed: smaller.into(), ..v1::Batch::default() }
         }
-        // Too large to be a batch, or noise: it goes as it is, and the receiver says what it thinks of it.
+        // Noise: it goes as it is.
         _ => v1::Batch { epoch, seq, frames: body.frames, gaps: body.gaps, packed },
     }
 }
@@ -137,8 +144,10 @@ fn unpack(batch: v1::Batch) -> Result<v1::Batch, Refused> {
     if batch.packed.is_empty() {
         return Ok(batch);
     }
-    let body = v1::Batch::decode(Bytes::from(decompress(&batch.packed)?)).map_err(undecodable)?;
-    Ok(v1::Batch { epoch: batch.epoch, seq: batch.seq, packed: Bytes::new(), ..body })
+    if !batch.frames.is_empty() || !batch.gaps.is_empty() {
+        return Err(Refused::Packing);
+    }
+    Ok(v1::Batch { epoch: batch.epoch, seq: batch.seq, ..open(&batch.packed)? })
 }
 
 fn refusal_to_wire(refusal: Refusal) -> v1::Refusal {
@@ -172,7 +181,8 @@ fn refusal_from_wire(refusal: v1::Refusal) -> Result<Refusal, Refused> {
         seq => Some(Position { epoch: epoch(&refusal.epoch)?, seq }),
     };
     let retry_after = (refusal.retry_after_ms > 0).then(|| Duration::from_millis(refusal.retry_after_ms));
-    Ok(Refusal { reason, position, message: refusal.message, retry_after })
+    let message = refusal.message.chars().take(REFUSAL_MAX_CHARS).collect();
+    Ok(Refusal { reason, position, message, retry_after })
 }
 
 // === hello ===
@@ -209,7 +219,7 @@ impl RawHello {
             text => Some(Uuid::try_parse(text).map_err(|_| Refused::ClinicId)?),
         };
         Ok(Hello {
-            agent_id: Uuid::from_bytes(sixteen("agent_id", &raw.agent_id)?),
+            agent_id: agent_id(&raw.agent_id)?,
             service: identity("service", raw.service)?,
             instance: identity("instance", raw.instance)?,
             clinic_id,
@@ -239,6 +249,7 @@ impl SchemaBytes {
         if found != self.id.0 {
             return Err(Refused::SchemaHash { said: self.id.0, found });
         }
+        measure::check_schema(&self.bytes)?;
         let wire = v1::Schema::decode(self.bytes.clone()).map_err(undecodable)?;
         let named = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if !(1..=SOURCE_MAX_BYTES).contains(&wire.source.len()) || !wire.source.bytes().all(named) {
@@ -248,15 +259,12 @@ impl SchemaBytes {
         if interval > INTERVAL_MAX {
             return Err(Refused::SourceInterval { source_name: wire.source, interval_ms: wire.interval_ms });
         }
-        if wire.series.len() > SERIES_PER_SCHEMA_MAX {
-            return Err(Refused::TooManySeries { source_name: wire.source, series: wire.series.len() });
-        }
         let mut series = Vec::with_capacity(wire.series.len());
         let mut seen = HashSet::with_capacity(wire.series.len());
         for one in &wire.series {
             let def = series_from_wire(&wire.source, one)?;
             if !seen.insert(def.key.clone()) {
-                return Err(Refused::DuplicateSeries(def.key.to_string()));
+                return Err(Refused::DuplicateSeries(shown(&def.key.to_string())));
             }
             series.push(def);
         }
@@ -286,7 +294,7 @@ fn series_from_wire(source: &str, wire: &v1::Series) -> Result<SeriesDef, Refuse
         v1::Kind::Gauge => Kind::Gauge,
         v1::Kind::Counter => Kind::Counter,
         v1::Kind::Histogram => Kind::Histogram,
-        v1::Kind::Unspecified => return Err(Refused::Kind { series: key.to_string(), kind: wire.kind }),
+        v1::Kind::Unspecified => return Err(Refused::Kind { series: shown(&key.to_string()), kind: wire.kind }),
     };
     Ok(SeriesDef { key, kind })
 }
@@ -294,10 +302,23 @@ fn series_from_wire(source: &str, wire: &v1::Series) -> Result<SeriesDef, Refuse
 // === batch ===
 
 /// Makes one spool record: `frames` with their schemas. The position is given when it is sent.
-/// Refused when it would be larger than a batch may be.
+/// Refused when it would be more than a batch may be, wherever it will stand: what is spooled can be delivered.
 pub fn encode_record(frames: &[(&SchemaBytes, &[Pass])]) -> Result<Vec<u8>, Refused> {
     let frames = frames.iter().map(|(schema, passes)| frame_to_wire(schema, passes)).collect();
-    compress(&v1::Batch { frames, ..v1::Batch::default() })
+    let plain = v1::Batch { frames, ..v1::Batch::default() }.encode_to_vec();
+    measure::check_batch(&plain)?;
+    if plain.len() > BATCH_MAX_BYTES - POSITION_MAX_BYTES {
+        return Err(Refused::TooLarge(plain.len() + POSITION_MAX_BYTES));
+    }
+    pack::compress(&plain)
+}
+
+/// The frames and gaps that lie compressed in a record, a row of the log or a packed batch.
+fn open(packed: &[u8]) -> Result<v1::Batch, Refused> {
+    let plain = Bytes::from(pack::decompress(packed)?);
+    measure::check_batch(&plain)?;
+    let body = v1::Batch::decode(plain).map_err(undecodable)?;
+    if body.packed.is_empty() { Ok(body) } else { Err(Refused::Packing) }
 }
 
 fn frame_to_wire(schema: &SchemaBytes, passes: &[Pass]) -> v1::Frame {
@@ -323,10 +344,7 @@ impl RawBatch {
 
     /// Opens a spool record or a row of the aggregator's log, and gives it its place.
     pub fn from_record(record: &[u8], position: Position) -> Result<Self, Refused> {
-        let mut batch = v1::Batch::decode(Bytes::from(decompress(record)?)).map_err(undecodable)?;
-        batch.epoch = epoch_bytes(position.epoch);
-        batch.seq = position.seq;
-        Ok(Self(batch))
+        Ok(Self(v1::Batch { epoch: epoch_bytes(position.epoch), seq: position.seq, ..open(record)? }))
     }
 
     /// Takes away the schemas that `known` holds already and adds the others to it. Call with an empty set on a new
@@ -379,28 +397,20 @@ impl RawBatch {
         future.len()
     }
 
-    /// The batch as the aggregator's log keeps it: without schemas, compressed.
+    /// The batch as the aggregator's log keeps it: without its position and schemas, which have columns; compressed.
     pub fn to_log(&self) -> Result<Vec<u8>, Refused> {
-        let mut bare = self.0.clone();
-        for frame in &mut bare.frames {
-            frame.schema = Bytes::new();
-        }
-        compress(&bare)
+        let v1::Batch { frames, gaps, .. } = &self.0;
+        let bare = |frame: &v1::Frame| v1::Frame { schema: Bytes::new(), ..frame.clone() };
+        let body = v1::Batch { frames: frames.iter().map(bare).collect(), gaps: gaps.clone(), ..v1::Batch::default() };
+        let plain = body.encode_to_vec();
+        // Times that were moved may have grown it; what is stored must be readable after a restart.
+        measure::check_batch(&plain)?;
+        pack::compress(&plain)
     }
 
     /// Checks the batch and looks its schemas up. Schemas that it defines are decoded, checked and added to `known`.
     pub fn resolve(&self, known: &mut HashMap<SchemaId, Arc<Schema>>) -> Result<Batch, Refused> {
         let position = self.position()?;
-        let bytes = self.encoded_bytes();
-        if bytes > BATCH_MAX_BYTES {
-            return Err(Refused::TooLarge(bytes));
-        }
-        if self.0.frames.len() > FRAMES_PER_BATCH_MAX {
-            return Err(Refused::TooManyFrames(self.0.frames.len()));
-        }
-        if self.0.gaps.len() > GAPS_PER_BATCH_MAX {
-            return Err(Refused::TooManyGaps(self.0.gaps.len()));
-        }
         for schema in self.schemas() {
             if let Entry::Vacant(place) = known.entry(schema.id) {
                 place.insert(Arc::new(schema.decode()?));
@@ -415,9 +425,6 @@ impl RawBatch {
 fn resolve_frame(wire: &v1::Frame, known: &HashMap<SchemaId, Arc<Schema>>) -> Result<Frame, Refused> {
     let id = SchemaId(wire.schema_id);
     let schema = known.get(&id).ok_or(Refused::UnknownSchema(id.0))?;
-    if wire.passes.len() > PASSES_PER_FRAME_MAX {
-        return Err(Refused::TooManyPasses(wire.passes.len()));
-    }
     let pass = |p: &v1::Pass| Pass { at: Timestamp::from_millis(p.timestamp_ms), values: p.values.clone() };
     let passes = wire.passes.iter().map(pass).collect();
     Frame::try_new(id, schema.clone(), passes).map_err(|(_, values)| Refused::PassWidth {
@@ -432,51 +439,19 @@ fn gap_from_wire(wire: &v1::Gap) -> Result<Gap, Refused> {
         epoch: epoch(&wire.epoch)?,
         first_seq: wire.first_seq,
         last_seq: wire.last_seq,
-        reason: identity("gap reason", wire.reason.clone())?,
+        reason: identity("reason", wire.reason.clone()).map_err(|_| Refused::GapReason)?,
     })
 }
 
 // === helpers ===
 
-thread_local! {
-    /// zstd's working memory. Made once per thread: making it anew costs more than compressing a batch.
-    static COMPRESSOR: RefCell<Compressor<'static>> =
-        RefCell::new(Compressor::new(ZSTD_LEVEL).expect("a level that zstd has"));
-    /// The same for the way back.
-    static DECOMPRESSOR: RefCell<Decompressor<'static>> =
-        RefCell::new(Decompressor::new().expect("fails only without memory"));
-}
-
-fn compress(batch: &v1::Batch) -> Result<Vec<u8>, Refused> {
-    let plain = batch.encode_to_vec();
-    if plain.len() > BATCH_MAX_BYTES {
-        return Err(Refused::TooLarge(plain.len()));
-    }
-    let packed = COMPRESSOR.with_borrow_mut(|compressor| compressor.compress(&plain));
-    packed.map_err(|error| Refused::Damaged(error.to_string()))
-}
-
-/// At most [`BATCH_MAX_BYTES`], whatever the record says of itself.
-fn decompress(record: &[u8]) -> Result<Vec<u8>, Refused> {
-    let said = Decompressor::<'static>::upper_bound(record).unwrap_or(BATCH_MAX_BYTES);
-    if said > BATCH_MAX_BYTES {
-        return Err(Refused::TooLarge(said));
-    }
-    let plain = DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.decompress(record, said));
-    plain.map_err(|error| Refused::Damaged(error.to_string()))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn undecodable(error: prost::DecodeError) -> Refused {
-    Refused::Undecodable(error.to_string())
-}
-
-fn sixteen(field: &'static str, bytes: &[u8]) -> Result<[u8; 16], Refused> {
-    bytes.try_into().map_err(|_| Refused::IdLength { field, found: bytes.len() })
+/// The id of an agent. Nil is the aggregator's own, among its agents.
+fn agent_id(bytes: &[u8]) -> Result<Uuid, Refused> {
+    Uuid::from_slice(bytes).ok().filter(|id| !id.is_nil()).ok_or(Refused::AgentId(bytes.len()))
 }
 
 fn epoch(bytes: &[u8]) -> Result<u128, Refused> {
-    sixteen("epoch", bytes).map(u128::from_be_bytes)
+    bytes.try_into().map(u128::from_be_bytes).map_err(|_| Refused::Epoch(bytes.len()))
 }
 
 fn epoch_bytes(epoch: u128) -> Bytes {

@@ -2,9 +2,10 @@
 
 use crate::convert;
 use crate::message::{FromAgent, ToAgent};
+use crate::refused::Refused;
 use std::marker::PhantomData;
-use tonic::Status;
 use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Code, Status, Streaming};
 
 mod stubs {
     #![allow(missing_docs, clippy::pedantic, unused_qualifications, reason = "generated")]
@@ -13,6 +14,19 @@ mod stubs {
 
 pub use stubs::ingest_client::IngestClient;
 pub use stubs::ingest_server::{Ingest, IngestServer};
+
+/// What an agent says next; `None` at the end of the stream. A message above the transport's limit is one that cannot be
+/// read, and the last one.
+pub async fn hear(inbound: &mut Streaming<FromAgent>) -> Option<Result<FromAgent, Status>> {
+    let heard = inbound.message().await.transpose()?;
+    Some(match heard {
+        // tonic's code for this and nothing else that ends a stream of ours.
+        Err(status) if status.code() == Code::OutOfRange => {
+            Ok(FromAgent::Unreadable { position: None, why: Refused::MessageTooLarge(status.message().into()) })
+        }
+        heard => heard,
+    })
+}
 
 /// The stream's codec: encodes `E`, decodes `D`.
 #[derive(Debug)]
@@ -36,7 +50,7 @@ impl WireMessage for FromAgent {
     }
 
     fn decode(buffer: &mut DecodeBuf<'_>) -> Result<Self, Status> {
-        convert::decode_from_agent(buffer).map_err(|error| Status::invalid_argument(error.to_string()))
+        Ok(convert::decode_from_agent(buffer))
     }
 }
 

@@ -25,8 +25,8 @@ pub const GAPS_PER_BATCH_MAX: usize = 100;
 pub const BATCH_MAX_BYTES: usize = 3 * 1024 * 1024;
 /// Bytes of one gRPC message after decompression.
 pub const MESSAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of a batch at rest, compressed: the spool's largest record.
-pub const RECORD_MAX_BYTES: usize = 1024 * 1024;
+/// Characters of a refusal's message that an agent reads, logs and keeps beside the record: a line, whoever wrote it.
+pub const REFUSAL_MAX_CHARS: usize = 512;
 /// Batches that an agent sends ahead of their acks. Enough to fill a group commit, small enough to keep in memory.
 pub const WINDOW_BATCHES: usize = 32;
 /// Bytes of a name in `Hello` (service, instance, version), as the SQL columns have them.

@@ -1,9 +1,10 @@
 //! The messages of the agent's stream as the programs see them.
 //!
 //! An agent's `Hello` and `Batch` arrive *raw*: decoded, but not yet believed. `check` and `resolve` (in `convert`)
-//! turn them into domain values or into a typed [`crate::refused::Refused`].
+//! turn them into domain values or into a typed [`Refused`].
 
 use crate::convert::{RawBatch, RawHello};
+use crate::refused::Refused;
 use crate::sample::{Frame, Gap, Timestamp};
 use std::fmt;
 use std::time::Duration;
@@ -28,6 +29,13 @@ pub enum FromAgent {
     },
     /// A message of a kind that this build does not know; a newer agent speaks. To be ignored.
     Unknown,
+    /// A message that cannot be read, or has more parts than it may. Never sent.
+    Unreadable {
+        /// Where it stands, where it is a batch that says so: the batch is refused and the stream goes on.
+        position: Option<Position>,
+        /// What is wrong with it.
+        why: Refused,
+    },
 }
 
 /// What the aggregator answers.

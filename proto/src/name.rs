@@ -218,7 +218,8 @@ fn is_name(name: &str, also: impl Fn(u8) -> bool) -> bool {
         && bytes[1..].iter().all(|&b| start(b) || b.is_ascii_digit())
 }
 
-fn shown(text: &str) -> String {
+/// As much of a refused text as an error shows.
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(SHOWN_CHARS).collect()
 }
 

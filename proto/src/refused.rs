@@ -20,14 +20,12 @@ pub enum Refused {
     /// The peer speaks another version.
     #[error("protocol version {0} is not spoken here (this is version {PROTOCOL_VERSION}); update the older program")]
     Version(u32),
-    /// A field that has a fixed length in bytes has another.
-    #[error("{field} has {found} bytes instead of 16")]
-    IdLength {
-        /// The field.
-        field: &'static str,
-        /// Its length.
-        found: usize,
-    },
+    /// The agent's id is no uuid, or nil. It has this many bytes.
+    #[error("agent_id must be the 16 bytes of a uuid that is not nil; it has {0} bytes")]
+    AgentId(usize),
+    /// An epoch has another length in bytes than it must.
+    #[error("an epoch has {0} bytes instead of 16")]
+    Epoch(usize),
     /// A name in `Hello` is empty, too long or has control characters.
     #[error(
         "{field} must have 1 to {IDENTITY_MAX_BYTES} bytes and no control characters; set it in the agent's configuration"
@@ -48,6 +46,15 @@ pub enum Refused {
     /// No database that we speak has larger whole numbers.
     #[error("sequence number {0} is beyond {max}", max = i64::MAX)]
     SeqTooLarge(u64),
+    /// The reason of a gap record is empty, too long or has control characters.
+    #[error("a gap record's reason must have 1 to {IDENTITY_MAX_BYTES} bytes and no control characters")]
+    GapReason,
+    /// A packed batch has frames or gaps beside it, or holds one that is packed again.
+    #[error("a packed batch must hold all frames and gaps itself, and be packed once")]
+    Packing,
+    /// The transport does not carry so large a message; its words.
+    #[error("{0}")]
+    MessageTooLarge(String),
     /// The batch is too large.
     #[error("the batch has {0} bytes; the limit is {BATCH_MAX_BYTES}")]
     TooLarge(usize),
@@ -122,32 +129,137 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Every word that [`Self::reason`] gives.
+    pub const REASONS: &[&str] = &[
+        "undecodable",
+        "damaged",
+        "protocol_version",
+        "identity",
+        "sequence",
+        "too_large",
+        "too_many_parts",
+        "too_many_series",
+        "bad_name",
+        "bad_schema",
+        "bad_gap",
+        "unknown_schema",
+        "pass_width",
+    ];
+
     /// The word under which it is counted.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Undecodable(_) => "undecodable",
+            Self::Undecodable(_) | Self::Packing => "undecodable",
             Self::Damaged(_) => "damaged",
             Self::Version(_) => "protocol_version",
-            Self::IdLength { .. } | Self::Identity { .. } | Self::ClinicId | Self::Interval(_) => "identity",
-            Self::SeqZero | Self::SeqTooLarge(_) => "sequence",
-            Self::TooLarge(_) => "too_large",
+            Self::AgentId(_) | Self::Identity { .. } | Self::ClinicId | Self::Interval(_) => "identity",
+            Self::Epoch(_) | Self::SeqZero | Self::SeqTooLarge(_) => "sequence",
+            Self::TooLarge(_) | Self::MessageTooLarge(_) => "too_large",
             Self::TooManyFrames(_) | Self::TooManyGaps(_) | Self::TooManyPasses(_) => "too_many_parts",
             Self::TooManySeries { .. } => "too_many_series",
             Self::SourceName | Self::Name { .. } | Self::DuplicateSeries(_) => "bad_name",
             Self::SchemaHash { .. } | Self::Kind { .. } | Self::SourceInterval { .. } => "bad_schema",
+            Self::GapReason => "bad_gap",
             Self::UnknownSchema(_) => "unknown_schema",
             Self::PassWidth { .. } => "pass_width",
         }
     }
 
-    /// What the agent is told to do about it.
+    /// What the agent is told to do about it. An agent that is not acceptable comes back with the same batch, so no
+    /// mistake that a batch can have may make it so.
     pub fn wire_reason(&self) -> RefusalReason {
         match self {
-            Self::Version(_) | Self::IdLength { .. } | Self::Identity { .. } | Self::ClinicId | Self::Interval(_) => {
-                RefusalReason::UnacceptableAgent
-            }
+            Self::Version(_)
+            | Self::AgentId(_)
+            | Self::Identity { .. }
+            | Self::ClinicId
+            | Self::Interval(_)
+            | Self::MessageTooLarge(_) => RefusalReason::UnacceptableAgent,
             Self::UnknownSchema(_) => RefusalReason::UnknownSchema,
-            _ => RefusalReason::InvalidBatch,
+            Self::Undecodable(_)
+            | Self::Damaged(_)
+            | Self::Epoch(_)
+            | Self::SeqZero
+            | Self::SeqTooLarge(_)
+            | Self::GapReason
+            | Self::Packing
+            | Self::TooLarge(_)
+            | Self::TooManyFrames(_)
+            | Self::TooManyGaps(_)
+            | Self::TooManyPasses(_)
+            | Self::TooManySeries { .. }
+            | Self::SourceName
+            | Self::SourceInterval { .. }
+            | Self::SchemaHash { .. }
+            | Self::Kind { .. }
+            | Self::Name { .. }
+            | Self::DuplicateSeries(_)
+            | Self::PassWidth { .. } => RefusalReason::InvalidBatch,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each.
+    fn all() -> Vec<Refused> {
+        let (text, source_name) = (String::new, String::new);
+        vec![
+            Refused::Undecodable(text()),
+            Refused::Damaged(text()),
+            Refused::Version(2),
+            Refused::AgentId(0),
+            Refused::Epoch(0),
+            Refused::Identity { field: "service" },
+            Refused::ClinicId,
+            Refused::Interval(0),
+            Refused::SeqZero,
+            Refused::SeqTooLarge(1 << 63),
+            Refused::GapReason,
+            Refused::Packing,
+            Refused::MessageTooLarge(text()),
+            Refused::TooLarge(1),
+            Refused::TooManyFrames(1),
+            Refused::TooManyGaps(1),
+            Refused::TooManyPasses(1),
+            Refused::TooManySeries { source_name: source_name(), series: 1 },
+            Refused::SourceName,
+            Refused::SourceInterval { source_name: source_name(), interval_ms: 1 },
+            Refused::SchemaHash { said: 1, found: 2 },
+            Refused::UnknownSchema(1),
+            Refused::Kind { series: text(), kind: 9 },
+            Refused::Name { source_name: source_name(), problem: NameError::TooMany(31) },
+            Refused::DuplicateSeries(text()),
+            Refused::PassWidth { source_name: source_name(), values: 1, series: 2 },
+        ]
+    }
+
+    #[test]
+    fn only_who_speaks_is_unacceptable_and_never_what_a_batch_says() {
+        let unacceptable: Vec<Refused> =
+            all().into_iter().filter(|why| why.wire_reason() == RefusalReason::UnacceptableAgent).collect();
+        let of_a_hello_or_the_transport = [
+            Refused::Version(2),
+            Refused::AgentId(0),
+            Refused::Identity { field: "service" },
+            Refused::ClinicId,
+            Refused::Interval(0),
+            Refused::MessageTooLarge(String::new()),
+        ];
+        assert_eq!(unacceptable, of_a_hello_or_the_transport);
+        let again = all().into_iter().filter(|why| why.wire_reason() == RefusalReason::UnknownSchema);
+        assert_eq!(again.collect::<Vec<_>>(), [Refused::UnknownSchema(1)]);
+    }
+
+    #[test]
+    fn each_word_for_counting_is_in_the_list_and_none_is_in_it_for_nothing() {
+        let mut said: Vec<&str> = all().iter().map(Refused::reason).collect();
+        let mut listed = Refused::REASONS.to_vec();
+        said.sort_unstable();
+        said.dedup();
+        listed.sort_unstable();
+        assert_eq!(said, listed);
     }
 }

@@ -81,6 +81,11 @@ impl Admission {
         admitted
     }
 
+    /// Notes that the batch at `position` could not be read: the hole that it leaves is explained.
+    pub fn note_refusal(&mut self, position: Position) {
+        self.refused.note(position);
+    }
+
     /// Stores every schema of this stream with the next batch: one that came with a replay was not stored.
     pub fn repeat_schemas(&mut self) {
         self.repeat = true;

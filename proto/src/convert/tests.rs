@@ -1,6 +1,7 @@
 //! Golden bytes of each message, beside the laws that they obey.
 
 use super::*;
+use crate::limits::{FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, PASSES_PER_FRAME_MAX, SERIES_PER_SCHEMA_MAX};
 use crate::name::NameError;
 use crate::sample::STALE;
 use proptest::prelude::*;
@@ -67,7 +68,7 @@ fn golden_bytes_of_what_an_agent_says() {
     insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Goodbye { reason: "shutdown".into() })));
     insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Clock(reading()))));
     let back = decode_from_agent(from_agent_bytes(FromAgent::Clock(reading())).as_slice());
-    assert_eq!(back, Ok(FromAgent::Clock(reading())));
+    assert_eq!(back, FromAgent::Clock(reading()));
 }
 
 fn reading() -> ClockReading {
@@ -84,9 +85,37 @@ fn golden_bytes_of_what_the_aggregator_answers() {
     };
     insta::assert_snapshot!(hex(&to_agent_bytes(ToAgent::Welcome)));
     insta::assert_snapshot!(hex(&to_agent_bytes(ToAgent::Ack(position(7)))));
-    insta::assert_snapshot!(hex(&to_agent_bytes(ToAgent::Refusal(refusal.clone()))));
-    let back = decode_to_agent(to_agent_bytes(ToAgent::Refusal(refusal.clone())).as_slice()).expect("decodes");
-    assert_eq!(back, ToAgent::Refusal(refusal));
+    let of_the_stream = Refusal { position: None, retry_after: None, ..refusal.clone() };
+    for refusal in [refusal, of_the_stream] {
+        let bytes = to_agent_bytes(ToAgent::Refusal(refusal.clone()));
+        insta::assert_snapshot!(hex(&bytes));
+        assert_eq!(decode_to_agent(bytes.as_slice()), Ok(ToAgent::Refusal(refusal)));
+    }
+}
+
+#[test]
+fn golden_bytes_of_the_other_kinds_and_of_a_packed_batch() {
+    let total = SeriesDef { kind: Kind::Counter, ..gauge("a_total", &[]) };
+    let bucket = SeriesDef { kind: Kind::Histogram, ..gauge("b_bucket", &[("le", "1.0")]) };
+    let schema = SchemaBytes::encode("host", Duration::from_secs(1), &[total.clone(), bucket.clone()]);
+    insta::assert_snapshot!(hex(&schema.bytes));
+    assert_eq!(schema.decode().map(|schema| schema.series), Ok(vec![total, bucket]));
+    let batch = raw(&[(&schema, &vec![pass(1000, &[1.5, 2.5]); 30])]);
+    let bytes = from_agent_bytes(FromAgent::Batch(batch.clone()));
+    insta::assert_snapshot!(hex(&bytes));
+    assert_eq!(decode_from_agent(bytes.as_slice()), FromAgent::Batch(batch));
+}
+
+#[test]
+fn an_aggregator_from_the_future_is_understood_as_far_as_it_can_be() {
+    let answer = |kind| decode_to_agent(v1::AggregatorMessage { kind: Some(kind) }.encode_to_vec().as_slice());
+    let refusal = v1::Refusal { reason: 99, ..v1::Refusal::default() };
+    let Ok(ToAgent::Refusal(refusal)) = answer(v1::aggregator_message::Kind::Refusal(refusal)) else {
+        panic!("a refusal")
+    };
+    assert_eq!(refusal.reason, RefusalReason::Unavailable, "to come back later loses nothing");
+    let welcome = v1::Welcome { protocol_version: 2 };
+    assert_eq!(answer(v1::aggregator_message::Kind::Welcome(welcome)), Err(Refused::Version(2)));
 }
 
 #[test]
@@ -124,7 +153,7 @@ fn golden_bytes_of_what_services_report() {
 #[test]
 fn a_hello_comes_back_as_it_was() {
     let bytes = from_agent_bytes(FromAgent::Hello(RawHello::new(hello())));
-    let Ok(FromAgent::Hello(raw)) = decode_from_agent(bytes.as_slice()) else { panic!("a hello") };
+    let FromAgent::Hello(raw) = decode_from_agent(bytes.as_slice()) else { panic!("a hello") };
     assert_eq!(raw.check(), Ok(hello()));
 }
 
@@ -133,10 +162,13 @@ fn each_mistake_of_a_hello_is_named() {
     let broken = |change: fn(&mut v1::Hello)| {
         let RawHello(mut wire) = RawHello::new(hello());
         change(&mut wire);
-        RawHello(wire).check().unwrap_err()
+        let why = RawHello(wire).check().unwrap_err();
+        assert_eq!(why.wire_reason(), RefusalReason::UnacceptableAgent, "{why}");
+        why
     };
     assert_eq!(broken(|h| h.protocol_version = 2), Refused::Version(2));
-    assert_eq!(broken(|h| h.agent_id = Bytes::new()), Refused::IdLength { field: "agent_id", found: 0 });
+    assert_eq!(broken(|h| h.agent_id = Bytes::new()), Refused::AgentId(0));
+    assert_eq!(broken(|h| h.agent_id = Bytes::from(vec![0; 16])), Refused::AgentId(16), "nil is the aggregator's own");
     assert_eq!(broken(|h| h.service = String::new()), Refused::Identity { field: "service" });
     assert_eq!(broken(|h| h.instance = "x\n".into()), Refused::Identity { field: "instance" });
     assert_eq!(broken(|h| h.service = "x".repeat(101)), Refused::Identity { field: "service" });
@@ -221,7 +253,7 @@ fn a_source_says_how_often_it_takes_a_pass_and_not_too_seldom() {
     assert_eq!(too_seldom, Refused::SourceInterval { source_name: "host".into(), interval_ms: 120_001 });
 }
 
-/// A batch of one frame whose schema and passes were changed on the wire.
+/// What a receiver says of a batch of one frame whose schema and passes were changed on the wire.
 fn tampered(change_schema: impl FnOnce(&mut v1::Schema), change_batch: impl FnOnce(&mut v1::Batch)) -> Refused {
     let mut wire = v1::Schema::decode(schema().bytes).expect("decodes");
     change_schema(&mut wire);
@@ -229,7 +261,35 @@ fn tampered(change_schema: impl FnOnce(&mut v1::Schema), change_batch: impl FnOn
     let schema = SchemaBytes { id: SchemaId(xxh3_64(&bytes)), bytes };
     let RawBatch(mut batch) = raw(&[(&schema, &[pass(1, &[1.0, 2.0])])]);
     change_batch(&mut batch);
-    RawBatch(batch).resolve(&mut HashMap::new()).unwrap_err()
+    let why = match decode_from_agent(on_the_wire(batch).as_slice()) {
+        FromAgent::Batch(batch) => batch.resolve(&mut HashMap::new()).unwrap_err(),
+        FromAgent::Unreadable { why, .. } => why,
+        other => panic!("a batch, not {other:?}"),
+    };
+    assert_ne!(why.wire_reason(), RefusalReason::UnacceptableAgent, "else the agent sends it for ever: {why}");
+    why
+}
+
+/// The message of a batch, not packed.
+fn on_the_wire(batch: v1::Batch) -> Vec<u8> {
+    v1::AgentMessage { kind: Some(v1::agent_message::Kind::Batch(batch)) }.encode_to_vec()
+}
+
+/// What a receiver says of a batch at position 7 that cannot be read.
+fn unreadable(batch: v1::Batch) -> (Option<Position>, Refused) {
+    match decode_from_agent(on_the_wire(batch).as_slice()) {
+        FromAgent::Unreadable { position, why } => (position, why),
+        other => panic!("a batch that cannot be read, not {other:?}"),
+    }
+}
+
+/// A batch at position 7 that holds `packed`.
+fn packed(packed: Vec<u8>) -> v1::Batch {
+    v1::Batch { epoch: epoch_bytes(position(7).epoch), seq: 7, packed: packed.into(), ..v1::Batch::default() }
+}
+
+fn zipped(plain: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(plain, 1).expect("compresses")
 }
 
 #[test]
@@ -238,7 +298,11 @@ fn each_mistake_of_a_batch_is_named() {
     let fine = |_: &mut v1::Batch| {};
     assert_eq!(tampered(same, |b| b.seq = 0), Refused::SeqZero);
     assert_eq!(tampered(same, |b| b.seq = 1 << 63), Refused::SeqTooLarge(1 << 63));
-    assert_eq!(tampered(same, |b| b.epoch = Bytes::new()), Refused::IdLength { field: "epoch", found: 0 });
+    assert_eq!(tampered(same, |b| b.epoch = Bytes::new()), Refused::Epoch(0));
+    let gap = v1::Gap { epoch: epoch_bytes(1), first_seq: 1, last_seq: 2, reason: String::new() };
+    assert_eq!(tampered(same, |b| b.gaps = vec![gap.clone()]), Refused::GapReason);
+    let strange = v1::Gap { epoch: Bytes::from_static(b"123"), ..gap };
+    assert_eq!(tampered(same, |b| b.gaps = vec![strange]), Refused::Epoch(3));
     assert_eq!(
         tampered(same, |b| b.frames = vec![v1::Frame::default(); FRAMES_PER_BATCH_MAX + 1]),
         Refused::TooManyFrames(FRAMES_PER_BATCH_MAX + 1)
@@ -286,6 +350,38 @@ fn a_batch_larger_than_the_limit_is_refused_before_it_reaches_the_spool() {
     assert!(matches!(encode_record(&[(&schema, &passes)]), Err(Refused::TooLarge(_))));
 }
 
+/// A record of `bytes` bytes before compression, of noise.
+fn noise(bytes: usize) -> Result<Vec<u8>, Refused> {
+    let mut random = 1_u64;
+    let mut filler = |_| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        random.to_be_bytes()[0]
+    };
+    // A frame's tag and length, its id, the schema's tag and length, and the schema.
+    let head = 1 + 4 + 9 + 1 + 4;
+    let schema = SchemaBytes { id: SchemaId(1), bytes: (0..bytes - head).map(&mut filler).collect() };
+    encode_record(&[(&schema, &[])])
+}
+
+#[test]
+fn the_largest_record_can_be_sent_wherever_it_stands_and_one_byte_more_is_refused() {
+    let last = Position { epoch: u128::MAX, seq: u64::MAX };
+    let largest = noise(BATCH_MAX_BYTES - POSITION_MAX_BYTES).expect("at the limit");
+    let batch = RawBatch::from_record(&largest, last).expect("what was encoded decodes");
+    assert_eq!(batch.encoded_bytes(), BATCH_MAX_BYTES);
+    let bytes = from_agent_bytes(FromAgent::Batch(batch.clone()));
+    assert!(bytes.len() > BATCH_MAX_BYTES, "noise is not packed");
+    assert_eq!(decode_from_agent(bytes.as_slice()), FromAgent::Batch(batch));
+    assert_eq!(noise(BATCH_MAX_BYTES - POSITION_MAX_BYTES + 1), Err(Refused::TooLarge(BATCH_MAX_BYTES + 1)));
+}
+
+#[test]
+fn a_record_of_more_parts_than_a_batch_may_have_is_refused_before_it_reaches_the_spool() {
+    let schema = schema();
+    let frames = vec![(&schema, [].as_slice()); FRAMES_PER_BATCH_MAX + 1];
+    assert_eq!(encode_record(&frames), Err(Refused::TooManyFrames(FRAMES_PER_BATCH_MAX + 1)));
+}
+
 #[test]
 fn a_large_batch_is_packed_on_the_wire_and_comes_back_as_it_was() {
     let wide: Vec<SeriesDef> = (0..100).map(|i| gauge(&format!("m{i}"), &[("device", "sda")])).collect();
@@ -293,16 +389,104 @@ fn a_large_batch_is_packed_on_the_wire_and_comes_back_as_it_was() {
     let batch = raw(&[(&schema, &[pass(1, &vec![1.0; 100])])]);
     let bytes = from_agent_bytes(FromAgent::Batch(batch.clone()));
     assert!(bytes.len() < batch.encoded_bytes() / 2, "{} of {}", bytes.len(), batch.encoded_bytes());
-    assert_eq!(decode_from_agent(bytes.as_slice()), Ok(FromAgent::Batch(batch)));
+    assert_eq!(decode_from_agent(bytes.as_slice()), FromAgent::Batch(batch));
 }
 
 #[test]
-fn a_packed_batch_that_expands_beyond_the_limit_is_refused() {
-    let packed = Bytes::from(zstd::bulk::compress(&vec![0; BATCH_MAX_BYTES + 1], 1).expect("compresses"));
-    let batch = v1::Batch { epoch: epoch_bytes(1), seq: 1, packed, ..v1::Batch::default() };
-    let kind = Some(v1::agent_message::Kind::Batch(batch));
-    let bytes = v1::AgentMessage { kind }.encode_to_vec();
-    assert_eq!(decode_from_agent(bytes.as_slice()), Err(Refused::TooLarge(BATCH_MAX_BYTES + 1)));
+fn a_packed_batch_that_cannot_be_unpacked_is_refused_at_its_position() {
+    let bomb = zipped(&vec![0; BATCH_MAX_BYTES + 1]);
+    assert_eq!(unreadable(packed(bomb)), (Some(position(7)), Refused::TooLarge(BATCH_MAX_BYTES + 1)));
+    let whole = encode_record(&[(&schema(), &[pass(1, &[1.0, 2.0])])]).expect("small");
+    let torn = whole[..whole.len() - 3].to_vec();
+    assert!(matches!(unreadable(packed(torn)), (Some(at), Refused::Damaged(_)) if at == position(7)));
+    assert!(matches!(unreadable(packed(vec![7; 40])), (Some(at), Refused::Damaged(_)) if at == position(7)));
+    let garbage = zipped(&[0xff; 40]);
+    assert!(matches!(unreadable(packed(garbage)), (Some(at), Refused::Undecodable(_)) if at == position(7)));
+}
+
+#[test]
+fn a_batch_that_is_packed_twice_or_half_is_refused_and_not_taken_for_an_empty_one() {
+    let body = || encode_record(&[(&schema(), &[pass(1, &[1.0, 2.0])])]).expect("small");
+    let RawBatch(v1::Batch { frames, .. }) = raw(&[(&schema(), &[pass(1, &[1.0, 2.0])])]);
+    let beside = v1::Batch { frames, ..packed(body()) };
+    assert_eq!(unreadable(beside), (Some(position(7)), Refused::Packing));
+    let gaps = vec![gap_to_wire(&Gap { epoch: 1, first_seq: 1, last_seq: 1, reason: "corrupt".into() })];
+    assert_eq!(unreadable(v1::Batch { gaps, ..packed(body()) }), (Some(position(7)), Refused::Packing));
+    let twice = zipped(&v1::Batch { packed: body().into(), ..v1::Batch::default() }.encode_to_vec());
+    assert_eq!(unreadable(packed(twice.clone())), (Some(position(7)), Refused::Packing));
+    assert_eq!(RawBatch::from_record(&twice, position(7)), Err(Refused::Packing));
+}
+
+#[test]
+fn a_few_hundred_bytes_that_unpack_to_a_million_parts_are_refused_before_any_is_built() {
+    const PARTS: usize = 1_000_000;
+    let many = |part: &[u8]| part.repeat(PARTS);
+    let inside = |tag: u8, body: &[u8]| {
+        let mut bytes = vec![tag << 3 | 2];
+        prost::encoding::encode_varint(body.len() as u64, &mut bytes);
+        [&bytes, body].concat()
+    };
+    for (plain, why) in [
+        (many(&[0x1a, 0]), Refused::TooManyFrames(PARTS)),
+        (many(&[0x22, 0]), Refused::TooManyGaps(PARTS)),
+        (inside(3, &many(&[0x1a, 0])), Refused::TooManyPasses(PARTS)),
+    ] {
+        let small = zipped(&plain);
+        assert!(small.len() < 400, "{}", small.len());
+        assert_eq!(unreadable(packed(small.clone())), (Some(position(7)), why.clone()));
+        assert_eq!(RawBatch::from_record(&small, position(7)), Err(why.clone()));
+        let bare = inside(2, &[on_the_wire(packed(vec![]))[2..].to_vec(), plain].concat());
+        assert_eq!(decode_from_agent(bare.as_slice()), FromAgent::Unreadable { position: Some(position(7)), why });
+    }
+    let schema = |bytes: Vec<u8>| SchemaBytes { id: SchemaId(xxh3_64(&bytes)), bytes: bytes.into() }.decode();
+    let source_name = "host".to_string();
+    let series = [inside(1, b"host"), many(&[0x12, 0])].concat();
+    assert_eq!(schema(series), Err(Refused::TooManySeries { source_name: source_name.clone(), series: PARTS }));
+    let labels = [inside(1, b"host"), inside(2, &many(&[0x12, 0]))].concat();
+    assert_eq!(schema(labels), Err(Refused::Name { source_name, problem: NameError::TooMany(PARTS) }));
+}
+
+#[test]
+fn several_batches_in_one_message_are_refused_since_protobuf_would_add_them_up() {
+    let one = on_the_wire(packed(vec![]));
+    let FromAgent::Unreadable { position: Some(_), why } = decode_from_agent([one.clone(), one].concat().as_slice())
+    else {
+        panic!("two batches")
+    };
+    assert!(matches!(why, Refused::Undecodable(_)), "{why}");
+}
+
+#[test]
+fn bytes_that_are_no_message_are_unreadable_and_stand_nowhere() {
+    let garbage = decode_from_agent([0xff; 40].as_slice());
+    assert!(matches!(garbage, FromAgent::Unreadable { position: None, why: Refused::Undecodable(_) }), "{garbage:?}");
+}
+
+#[test]
+fn a_refusal_shows_no_more_than_a_line_of_what_it_refuses() {
+    let long = |index: usize| v1::Label { name: format!("l{index:02}"), value: "x".repeat(1024) };
+    let labels: Vec<v1::Label> = (0..30).map(long).collect();
+    let twice = tampered(
+        |s| {
+            s.series[0].labels.clone_from(&labels);
+            s.series[1] = s.series[0].clone();
+        },
+        |_| {},
+    );
+    assert!(matches!(twice, Refused::DuplicateSeries(_)) && twice.to_string().len() < 256, "{twice}");
+    let kind = tampered(
+        |s| {
+            s.series[0].labels.clone_from(&labels);
+            s.series[0].kind = 99;
+        },
+        |_| {},
+    );
+    assert!(matches!(kind, Refused::Kind { .. }) && kind.to_string().len() < 256, "{kind}");
+    let message = "é".repeat(100_000);
+    let refusal = Refusal { reason: RefusalReason::InvalidBatch, position: None, message, retry_after: None };
+    let heard = decode_to_agent(to_agent_bytes(ToAgent::Refusal(refusal)).as_slice());
+    let Ok(ToAgent::Refusal(heard)) = heard else { panic!("{heard:?}") };
+    assert_eq!(heard.message.chars().count(), REFUSAL_MAX_CHARS);
 }
 
 #[test]
@@ -331,7 +515,7 @@ proptest! {
         let mut bytes = from_agent_bytes(FromAgent::Batch(batch));
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
-        if let Ok(FromAgent::Batch(batch)) = decode_from_agent(bytes.as_slice()) {
+        if let FromAgent::Batch(batch) = decode_from_agent(bytes.as_slice()) {
             let _ = batch.resolve(&mut HashMap::new());
         }
     }

@@ -173,7 +173,7 @@ async fn a_gap_record_with_absurd_numbers_harms_nobody() {
     let house = House::new().await;
     let mut agent = house.agent(1).await;
     for (seq, first_seq, last_seq) in [(1, 0, u64::MAX), (2, u64::MAX, 0)] {
-        agent.say(wire::batch_with(seq, &wire::gap(first_seq, last_seq))).await;
+        agent.say_bytes(wire::batch_with(seq, &wire::gap(first_seq, last_seq))).await;
         agent.hear_ack(seq).await;
     }
     assert_eq!(house.batches("stored"), 2);

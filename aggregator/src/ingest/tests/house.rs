@@ -1,13 +1,14 @@
 //! An aggregator's ingest on a port of its own, and agents that talk to it.
 
 use super::fixture::{Database, PATIENCE};
+use super::wire::{self, AsItIs};
 use crate::ingest::writer::{Door, Writer};
 use crate::ingest::{IngestService, Streams};
 use crate::live::Live;
 use crate::meters::Meters;
 use futures::FutureExt;
 use proto::convert::{RawBatch, RawHello, SchemaBytes, encode_record};
-use proto::grpc::{IngestClient, IngestServer};
+use proto::grpc::IngestServer;
 use proto::limits::MESSAGE_MAX_BYTES;
 use proto::message::{FromAgent, Hello, Position, Refusal, ToAgent};
 use proto::name::SeriesKey;
@@ -22,8 +23,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::Streaming;
-use tonic::transport::Server;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Endpoint, Server};
+use tonic::{Request, Streaming};
 use tsdb::Limits;
 use uuid::Uuid;
 
@@ -46,7 +49,7 @@ pub(super) struct House {
 /// An agent on the wire.
 pub(super) struct Agent {
     pub(super) id: Uuid,
-    out: Option<mpsc::Sender<FromAgent>>,
+    out: Option<mpsc::Sender<Vec<u8>>>,
     inbound: Streaming<ToAgent>,
     known: HashSet<SchemaId>,
 }
@@ -101,10 +104,12 @@ impl House {
 
     /// A stream that has not said anything yet.
     pub(super) async fn stranger(&self, number: u128) -> Agent {
-        let client = IngestClient::connect(self.address.clone()).await.expect("it listens");
+        let channel = Endpoint::from_shared(self.address.clone()).expect("an address").connect().await;
         let (out, outbound) = mpsc::channel(64);
-        let mut client = client.max_encoding_message_size(2 * MESSAGE_MAX_BYTES);
-        let response = client.stream(ReceiverStream::new(outbound)).await.expect("it answers");
+        let mut client = Grpc::new(channel.expect("it listens")).max_encoding_message_size(2 * MESSAGE_MAX_BYTES);
+        client.ready().await.expect("it stands");
+        let (request, path) = (Request::new(ReceiverStream::new(outbound)), PathAndQuery::from_static(wire::STREAM));
+        let response = client.streaming(request, path, AsItIs).await.expect("it answers");
         Agent { id: Uuid::from_u128(number), out: Some(out), inbound: response.into_inner(), known: HashSet::new() }
     }
 
@@ -148,6 +153,11 @@ impl House {
 
 impl Agent {
     pub(super) async fn say(&self, message: FromAgent) {
+        self.say_bytes(wire::encoded(message)).await;
+    }
+
+    /// Sends a message as it is.
+    pub(super) async fn say_bytes(&self, message: Vec<u8>) {
         self.out.as_ref().expect("it has not hung up").send(message).await.expect("the transport stands");
     }
 

@@ -4,7 +4,7 @@ use super::fixture::until;
 use super::house::{EPOCH, House, NOW, batch, hello, schema};
 use super::wire;
 use crate::store::Store;
-use proto::limits::{BATCH_MAX_BYTES, LABELS_MAX};
+use proto::limits::{BATCH_MAX_BYTES, LABELS_MAX, MESSAGE_MAX_BYTES};
 use proto::message::{FromAgent, Position, RefusalReason, ToAgent};
 use proto::sample::{Pass, SchemaId, Timestamp};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 async fn another_version_of_the_protocol_is_refused_with_what_to_do() {
     let house = House::new().await;
     let mut agent = house.stranger(1).await;
-    agent.say(wire::hello_of_version(1, 9)).await;
+    agent.say_bytes(wire::hello_of_version(1, 9)).await;
     let refusal = agent.hear_refusal().await;
     assert_eq!((refusal.reason, refusal.position), (RefusalReason::UnacceptableAgent, None));
     assert!(refusal.message.contains('9') && refusal.message.contains("update"), "{}", refusal.message);
@@ -70,7 +70,7 @@ async fn a_batch_with_too_many_labels_is_refused_in_its_place_and_its_neighbours
     let mut agent = house.agent(1).await;
     let labelled = wire::schema("cpu", LABELS_MAX + 1);
     agent.send(1, 1.0).await;
-    agent.say(wire::batch_with(2, &wire::frames(2, &labelled, &[1.0]))).await;
+    agent.say_bytes(wire::batch_with(2, &wire::frames(2, &labelled, &[1.0]))).await;
     agent.send(3, 3.0).await;
     agent.hear_ack(1).await;
     let refusal = agent.hear_refusal().await;
@@ -88,7 +88,7 @@ async fn a_batch_with_too_many_labels_is_refused_in_its_place_and_its_neighbours
 async fn a_batch_that_is_too_large_is_refused_with_both_sizes() {
     let house = House::new().await;
     let mut agent = house.agent(1).await;
-    agent.say(wire::batch_with(1, &wire::frame(SchemaId(7), BATCH_MAX_BYTES / 8))).await;
+    agent.say_bytes(wire::batch_with(1, &wire::frame(SchemaId(7), BATCH_MAX_BYTES / 8))).await;
     let refusal = agent.hear_refusal().await;
     assert_eq!(refusal.reason, RefusalReason::InvalidBatch);
     assert!(refusal.message.contains(&BATCH_MAX_BYTES.to_string()), "{}", refusal.message);
@@ -106,6 +106,65 @@ async fn a_sequence_number_beyond_what_a_database_holds_is_refused_and_holds_nob
     assert_eq!(bad.hear_refusal().await.reason, RefusalReason::InvalidBatch);
     good.hear_ack(1).await;
     assert_eq!((house.refused("sequence"), house.database.store.groups()), (1, vec![1]));
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_read_is_refused_in_its_place_and_its_neighbours_are_acked() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let whole = proto::convert::encode_record(&[(&schema("host", &["cpu"]), &[])]).expect("small");
+    let bad = [
+        wire::packed(&wire::zipped(0, BATCH_MAX_BYTES + 1)),
+        wire::packed(&whole[..whole.len() - 3]),
+        wire::packed(b"what is this"),
+        wire::packed(&wire::zipped(0xff, 40)),
+        [0x1a, 0].repeat(1_000_000),
+    ];
+    agent.send(1, 1.0).await;
+    for (seq, more) in (2..).zip(&bad) {
+        agent.say_bytes(wire::batch_with(seq, more)).await;
+    }
+    agent.send(7, 7.0).await;
+    agent.hear_ack(1).await;
+    for seq in 2..=6 {
+        let refusal = agent.hear_refusal().await;
+        assert_eq!(refusal.reason, RefusalReason::InvalidBatch, "so that the agent does not send it again");
+        assert_eq!(refusal.position, Some(Position { epoch: EPOCH, seq }));
+    }
+    agent.hear_ack(7).await;
+    let counted = ["too_large", "damaged", "undecodable", "too_many_parts"].map(|reason| house.refused(reason));
+    assert_eq!((counted, house.batches("refused")), ([1, 2, 1, 1], 5));
+    assert_eq!(house.missing("unexplained"), 0, "a refusal explains the hole");
+    assert_eq!(house.database.store.log().await, [(agent.id, 1), (agent.id, 7)]);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_end_the_stream_with_a_word_and_a_count_and_what_came_before_is_acked() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    agent.send(1, 1.0).await;
+    agent.say_bytes(vec![0xff; 40]).await;
+    agent.hear_ack(1).await;
+    let refusal = agent.hear_refusal().await;
+    assert_eq!((refusal.reason, refusal.position), (RefusalReason::UnacceptableAgent, None));
+    assert!(refusal.message.contains("protobuf"), "{}", refusal.message);
+    assert_eq!((agent.hear().await, house.refused("undecodable")), (None, 1));
+    let mut first = house.stranger(2).await;
+    first.say_bytes(vec![0xff; 40]).await;
+    assert_eq!(first.hear_refusal().await.reason, RefusalReason::UnacceptableAgent);
+    assert_eq!((first.hear().await, house.refused("undecodable")), (None, 2));
+}
+
+#[tokio::test]
+async fn a_message_that_the_transport_does_not_carry_is_told_and_counted_also_as_the_first() {
+    let house = House::new().await;
+    let mut agents = [house.agent(1).await, house.stranger(2).await];
+    for (told, agent) in (1..).zip(&mut agents) {
+        agent.say_bytes(vec![0; MESSAGE_MAX_BYTES + 1]).await;
+        let refusal = agent.hear_refusal().await;
+        assert!(refusal.message.contains(&MESSAGE_MAX_BYTES.to_string()), "{}", refusal.message);
+        assert_eq!((agent.hear().await, house.refused("too_large")), (None, told));
+    }
 }
 
 #[tokio::test]
@@ -127,7 +186,7 @@ async fn after_an_unknown_schema_nothing_is_stored_before_the_batch_comes_again(
     let house = House::new().await;
     let mut agent = house.agent(1).await;
     agent.send(1, 1.0).await;
-    agent.say(wire::batch_with(2, &wire::frame(SchemaId(0xABC), 1))).await;
+    agent.say_bytes(wire::batch_with(2, &wire::frame(SchemaId(0xABC), 1))).await;
     agent.send(3, 3.0).await;
     agent.hear_ack(1).await;
     let refusal = agent.hear_refusal().await;
@@ -149,9 +208,9 @@ async fn a_schema_that_only_a_refused_batch_defined_is_stored_with_the_next_one(
     let house = House::new().await;
     let mut agent = house.agent(1).await;
     // Two values for one series: refused. The stream knows the schema from now on.
-    agent.say(wire::batch_with(1, &wire::frames(1, &schema("host", &["cpu"]), &[1.0, 2.0]))).await;
+    agent.say_bytes(wire::batch_with(1, &wire::frames(1, &schema("host", &["cpu"]), &[1.0, 2.0]))).await;
     assert!(agent.hear_refusal().await.message.contains("2 values for 1 series"));
-    agent.say(wire::batch_with(2, &wire::frame(schema("host", &["cpu"]).id, 1))).await;
+    agent.say_bytes(wire::batch_with(2, &wire::frame(schema("host", &["cpu"]).id, 1))).await;
     agent.hear_ack(2).await;
     let schemas = house.database.store.load_schemas().await.expect("it is there");
     assert_eq!(schemas.len(), 1, "else the batch that was acked could not be read after a restart");
@@ -200,7 +259,7 @@ async fn one_agents_bad_batches_do_not_hold_up_another() {
     let house = House::new().await;
     let (bad, mut good) = (house.agent(1).await, house.agent(2).await);
     for seq in 1..=50 {
-        bad.say(wire::batch_with(seq, &wire::frames(seq, &wire::schema("9", 0), &[1.0]))).await;
+        bad.say_bytes(wire::batch_with(seq, &wire::frames(seq, &wire::schema("9", 0), &[1.0]))).await;
         good.send(seq, 1.0).await;
         good.hear_ack(seq).await;
     }

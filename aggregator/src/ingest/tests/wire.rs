@@ -1,26 +1,83 @@
-//! Messages that our own encoder would not write: protobuf by hand.
+//! Messages that our own encoder would not write: protobuf by hand, and a client that sends bytes as they are.
 
 use super::house::{EPOCH, batch, hello};
-use proto::convert::{SchemaBytes, decode_from_agent, encode_from_agent};
-use proto::message::{FromAgent, PROTOCOL_VERSION};
+use proto::convert::{SchemaBytes, encode_from_agent};
+use proto::grpc;
+use proto::message::{FromAgent, PROTOCOL_VERSION, ToAgent};
 use proto::sample::SchemaId;
+use tonic::Status;
+use tonic::codec::{Codec, EncodeBuf, Encoder};
 use xxhash_rust::xxh3::xxh3_64;
 
+/// The path of the stream.
+pub(super) const STREAM: &str = "/atendeai.monitoring.v1.Ingest/Stream";
+
+/// Sends bytes as they are, and reads what an agent reads.
+#[derive(Clone, Copy, Default)]
+pub(super) struct AsItIs;
+
+impl Codec for AsItIs {
+    type Encode = Vec<u8>;
+    type Decode = ToAgent;
+    type Encoder = Self;
+    type Decoder = grpc::Direction<ToAgent>;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        grpc::Codec::<FromAgent, ToAgent>::default().decoder()
+    }
+}
+
+impl Encoder for AsItIs {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, bytes: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        bytes::BufMut::put_slice(buffer, &bytes);
+        Ok(())
+    }
+}
+
 /// A hello of agent `number` in another version of the protocol.
-pub(super) fn hello_of_version(number: u128, version: u8) -> FromAgent {
+pub(super) fn hello_of_version(number: u128, version: u8) -> Vec<u8> {
     let mut bytes = encoded(FromAgent::Hello(hello(number)));
     let ours = [0x08, u8::try_from(PROTOCOL_VERSION).expect("small")];
     let place = bytes.windows(2).position(|pair| pair == ours).expect("the first field");
     bytes[place + 1] = version;
-    decoded(bytes)
+    bytes
 }
 
 /// A batch at `seq` with `more` fields in it.
-pub(super) fn batch_with(seq: u64, more: &[u8]) -> FromAgent {
+pub(super) fn batch_with(seq: u64, more: &[u8]) -> Vec<u8> {
     let mut fields = field(1, &EPOCH.to_be_bytes());
     fields.extend(number(2, seq));
     fields.extend(more);
-    decoded(field(2, &fields))
+    field(2, &fields)
+}
+
+/// What a packed batch holds, as `more` for [`batch_with`].
+pub(super) fn packed(packed: &[u8]) -> Vec<u8> {
+    field(5, packed)
+}
+
+/// So many of one byte, as zstd writes them: a frame of runs.
+pub(super) fn zipped(byte: u8, times: usize) -> Vec<u8> {
+    const RUN_MAX: usize = 128 * 1024;
+    // The magic number, and a descriptor that says: one segment, whose size follows in four bytes.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0xa0];
+    frame.extend(u32::try_from(times).expect("small").to_le_bytes());
+    let mut left = times;
+    while left > 0 {
+        let run = left.min(RUN_MAX);
+        left -= run;
+        let header = u32::try_from(run << 3 | 1 << 1 | usize::from(left == 0)).expect("small");
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.push(byte);
+    }
+    frame
 }
 
 /// The fields of a good batch, as `more` for another one.
@@ -65,14 +122,11 @@ pub(super) fn schema(name: &str, labels: usize) -> SchemaBytes {
     SchemaBytes { id: SchemaId(xxh3_64(&bytes)), bytes: bytes.into() }
 }
 
-fn encoded(message: FromAgent) -> Vec<u8> {
+/// What an agent sends.
+pub(super) fn encoded(message: FromAgent) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_from_agent(message, &mut bytes);
     bytes
-}
-
-fn decoded(bytes: Vec<u8>) -> FromAgent {
-    decode_from_agent(bytes::Bytes::from(bytes)).expect("a message")
 }
 
 /// A field of bytes.
