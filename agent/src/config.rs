@@ -54,7 +54,7 @@ pub struct Config {
     /// How log lines look.
     pub log_format: log::Format,
     /// Which log lines there are: a level, or `module=level` pairs.
-    pub log_level: String,
+    pub log_level: log::Filter,
     /// First and last bound of the wait between two attempts to reach the aggregator.
     pub backoff: (Duration, Duration),
     /// The spool.
@@ -193,13 +193,14 @@ fn read_root(document: &Document, overrides: &Overrides, host_name: &str) -> Con
     }
 }
 
-fn read_log(root: &Table<'_>, overrides: &Overrides) -> (log::Format, String) {
+fn read_log(root: &Table<'_>, overrides: &Overrides) -> (log::Format, log::Filter) {
     let check = |text: &str| text.parse().map_err(|_| format!("{text:?} is neither text nor json"));
+    let check_level = |text: &str| text.parse().map_err(|error: log::LogError| error.to_string());
     let table = root.section("log");
     let format = table.pick("format", "log-format", overrides.log_format.as_deref(), check);
-    let level = table.pick("level", "log-level", overrides.log_level.as_deref(), |text| Ok(text.to_string()));
+    let level = table.pick("level", "log-level", overrides.log_level.as_deref(), check_level);
     table.finish();
-    (format.unwrap_or_default(), level.unwrap_or_else(|| "info".into()))
+    (format.unwrap_or_default(), level.unwrap_or_default())
 }
 
 fn read_backoff(root: &Table<'_>) -> (Duration, Duration) {
@@ -353,7 +354,7 @@ mod tests {
     #[test]
     fn all_mistakes_are_reported_at_once_with_their_places() {
         let text = "aggregator: ftp://x\nclinic_id: 42\ninterval: 1ms\nlisten_http: here\nspool:\n  max_bytes: 1KiB\n  mode: lazy\n\
-            collectors:\n  host: {interval: 2w}\n  process: {target: ''}\n  gpu: {}\nlog: {format: xml}\nextra: 1\n";
+            collectors:\n  host: {interval: 2x}\n  process: {target: ''}\n  gpu: {}\nlog: {format: xml, level: inof}\nextra: 1\n";
         insta::assert_snapshot!(read(text, &Overrides::default()).unwrap_err(), @r#"
         service is not set; set it with --service, MONITORING_SERVICE or `service:`
         1:13: aggregator "ftp://x" must be a URL with http://, a host and a port, like http://127.0.0.1:7400
@@ -362,10 +363,11 @@ mod tests {
         4:14: listen_http "here" is not an address; write it like 127.0.0.1:7481
         6:14: spool.max_bytes must be at least 33554432 bytes (32MiB)
         7:9: spool.mode "lazy" is neither durable nor fast
-        9:20: collectors.host.interval "2w" is not a duration; write it like 250ms, 1s, 5m or 1h30m
+        9:20: collectors.host.interval "2x" is not a duration such as 30s, 5m or 1h30m (units y w d h m s ms, in this order)
         10:21: collectors.process.target must be a pid, a name, "neighbour" or "none"
         11:3: collectors.gpu is not a field; known here: host, cgroup, agent, filesystem, process
         12:15: log.format "xml" is neither text nor json
+        12:27: log.level "inof" is not a log level; use off, error, warn, info, debug, trace, or pairs like sqlx=warn
         13:1: extra is not a field; known here: aggregator, service, instance, clinic_id, interval, listen_http, log, backoff, spool, collectors, proc
         "#);
     }

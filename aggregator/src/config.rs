@@ -3,6 +3,7 @@
 //! Reading is pure and complains about everything at once, with line and column. Defaults are named constants;
 //! `aggregator/config.example.yaml` shows every field, and a test holds it to this file.
 
+use crate::store::{StoreError, check_url};
 use clap::Args;
 use proto::document::{Document, Problem, Table, parse_duration};
 use reqwest::Url;
@@ -75,7 +76,7 @@ pub struct Config {
     /// How log lines look.
     pub log_format: log::Format,
     /// Which log lines there are.
-    pub log_level: String,
+    pub log_level: log::Filter,
 }
 
 /// What the command line and the environment can override.
@@ -133,7 +134,7 @@ impl Config {
 
 fn read_root(document: &Document, over: &Overrides) -> Config {
     let root = document.root();
-    let database = root.pick("database", "database", over.database.as_deref(), |text| Ok(Secret::new(text.into())));
+    let database = root.pick("database", "database", over.database.as_deref(), check_database);
     let listen_grpc = root.pick("listen_grpc", "listen-grpc", over.listen_grpc.as_deref(), check_address);
     let listen_http = root.pick("listen_http", "listen-http", over.listen_http.as_deref(), check_address);
     let external_url = root.pick("external_url", "external-url", over.external_url.as_deref(), check_external_url);
@@ -196,13 +197,14 @@ fn read_limits(root: &Table<'_>) -> Limits {
     Limits { series, series_per_agent, ..default }
 }
 
-fn read_log(root: &Table<'_>, over: &Overrides) -> (log::Format, String) {
+fn read_log(root: &Table<'_>, over: &Overrides) -> (log::Format, log::Filter) {
     let check = |text: &str| text.parse().map_err(|_| format!("{text:?} is neither text nor json"));
+    let check_level = |text: &str| text.parse().map_err(|error: log::LogError| error.to_string());
     let table = root.section("log");
     let format = table.pick("format", "log-format", over.log_format.as_deref(), check);
-    let level = table.pick("level", "log-level", over.log_level.as_deref(), |text| Ok(text.to_string()));
+    let level = table.pick("level", "log-level", over.log_level.as_deref(), check_level);
     table.finish();
-    (format.unwrap_or_default(), level.unwrap_or_else(|| "info".into()))
+    (format.unwrap_or_default(), level.unwrap_or_default())
 }
 
 // === checks: what a text must be ===
@@ -215,6 +217,17 @@ fn check_external_url(text: &str) -> Result<String, String> {
     let mistake = || format!("{text:?} is not a URL; write it like https://monitoring.example");
     let url = Url::parse(text).map_err(|_| mistake())?;
     if matches!(url.scheme(), "http" | "https") { Ok(text.trim_end_matches('/').into()) } else { Err(mistake()) }
+}
+
+/// The message of a wrong one is without its password.
+fn check_database(text: &str) -> Result<Secret, String> {
+    match check_url(text) {
+        Ok(()) => Ok(Secret::new(text.into())),
+        Err(StoreError::Url { url, problem }) => Err(format!(
+            "{url:?} is not understood: {problem}; write it like sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE"
+        )),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// A webhook's URL is a secret, so no message repeats it.
@@ -298,8 +311,26 @@ mod tests {
         assert_eq!((config.listen_grpc.port(), config.listen_http.port()), (0, 2));
         assert_eq!((config.evaluation_interval, config.retention), (Duration::from_secs(60), RETENTION));
         assert_eq!(config.rules, Some(PathBuf::from("/etc/rules.yml")));
-        assert_eq!((config.log_format, config.log_level.as_str()), (log::Format::Json, "debug"));
+        assert_eq!((config.log_format, Ok(config.log_level)), (log::Format::Json, "debug".parse()));
         assert_eq!(config.database.expose(), DATABASE);
+    }
+
+    #[test]
+    fn a_wrong_database_or_log_level_is_named_with_its_place_before_anything_starts() {
+        let text = "database: mysql://ana:S3CR3T@db/aten\nlog:\n  level: warning\n";
+        let flags = Overrides {
+            database: Some("postgres://:S3CR3T@db".into()),
+            log_level: Some("a=b=c".into()),
+            ..Overrides::default()
+        };
+        let mistakes = read(text, &flags).unwrap_err();
+        assert!(!mistakes.contains("S3CR3T"), "{mistakes}");
+        insta::assert_snapshot!(mistakes, @r#"
+        --database: "postgres://:***@db" is not understood: it names no user; write it like sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
+        --log-level: "b=c" is not a log level; use off, error, warn, info, debug, trace, or pairs like sqlx=warn
+        1:11: database "mysql://ana:***@db/aten" is not understood: there is no database of kind "mysql" here; write it like sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
+        3:10: log.level "warning" is not a log level; use off, error, warn, info, debug, trace, or pairs like sqlx=warn
+        "#);
     }
 
     #[test]

@@ -343,6 +343,11 @@ pub trait Store: Send + Sync {
     async fn close(&self);
 }
 
+/// Says what is wrong with a database URL, without its password and without opening it.
+pub fn check_url(url: &str) -> Result<(), StoreError> {
+    url::parse(url).map(drop)
+}
+
 /// Opens the database that `url` names, brings its schema up to date, and returns it ready for work.
 ///
 /// - `sqlite://PATH`: a file, made where it is not, with its directories. One process at a time

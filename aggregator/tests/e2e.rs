@@ -287,7 +287,7 @@ fn mistakes_of_a_start_are_named_with_the_way_out() {
     assert!(text.contains(&address) && text.contains("--listen-grpc"), "{text}");
 
     let (code, text) = run(&["--database", "mysql://root:S3CR3T@h/d"]);
-    assert_ne!(code, Some(0));
+    assert_eq!(code, Some(2), "a mistake of the configuration: {text}");
     assert!(text.contains("sqlite://PATH") && !text.contains("S3CR3T"), "{text}");
 
     let rules = dir.path().join("rules.yaml");

@@ -6,8 +6,10 @@
 //!
 //! Limits: those of [`crate::yaml`].
 
+use crate::duration;
 use crate::yaml::{self, Node, Value};
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -41,29 +43,9 @@ pub struct Table<'a> {
     problems: &'a Problems,
 }
 
-/// `250ms`, `1s`, `5m`, `2h`, `3d` and sums of them (`1h30m`).
+/// `250ms`, `5m`, `1h30m`: see [`crate::duration`].
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let mistake = || format!("{text:?} is not a duration; write it like 250ms, 1s, 5m or 1h30m");
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(mistake)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| mistake())?;
-        let after = &rest[digits..];
-        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let unit_ms: u64 = match &after[..letters] {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return Err(mistake()),
-        };
-        let part = number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(mistake)?;
-        total = total.checked_add(part).ok_or_else(mistake)?;
-        rest = &after[letters..];
-    }
-    if text.is_empty() { Err(mistake()) } else { Ok(total) }
+    duration::parse(text).map_err(|error| error.to_string())
 }
 
 /// `1048576`, `64KiB`, `256MiB`, `2GiB`.
@@ -143,8 +125,9 @@ impl<'a> Table<'a> {
             return Self::new(path, &[], problems);
         };
         let table = Self::new(path, fields, problems);
-        for (index, (key, _)) in fields.iter().enumerate() {
-            if fields[..index].iter().any(|(earlier, _)| earlier.value == key.value) {
+        let mut seen = HashSet::with_capacity(fields.len());
+        for (key, _) in fields {
+            if scalar(&key.value).is_ok_and(|name| !seen.insert(name)) {
                 table.problems.push(place(key), format!("{} is given twice", table.path_of(name_of(key))));
             }
         }
@@ -215,11 +198,6 @@ impl<'a> Table<'a> {
     /// `true` or `false`.
     pub fn flag(&self, field: &'static str) -> Option<bool> {
         self.parsed(field, |text| text.parse().map_err(|_| format!("must be true or false, not {text:?}")))
-    }
-
-    /// A whole number from 0.
-    pub fn number(&self, field: &'static str) -> Option<u64> {
-        self.parsed(field, |text| text.parse().map_err(|_| format!("must be a whole number from 0, not {text:?}")))
     }
 
     /// A mapping inside this one; where the field is absent, an empty one, so that flags still win.
@@ -294,7 +272,7 @@ mod tests {
         assert_eq!(root.text("name"), None);
         assert_eq!(root.duration("every"), None);
         let spool = root.section("spool");
-        assert_eq!(spool.number("count"), None);
+        assert_eq!(spool.flag("count"), None);
         spool.finish();
         assert_eq!(root.flag("ok"), Some(true));
         assert_eq!(root.text("absent"), None);
@@ -307,8 +285,8 @@ mod tests {
         insta::assert_snapshot!(messages.join("\n"), @r#"
         --size: "2TB" is not a size; write it like 1048576, 64KiB, 256MiB or 2GiB
         1:7: name must be a text, not a list
-        2:8: every "3x" is not a duration; write it like 250ms, 1s, 5m or 1h30m
-        4:10: spool.count must be a whole number from 0, not "some"
+        2:8: every "3x" is not a duration such as 30s, 5m or 1h30m (units y w d h m s ms, in this order)
+        4:10: spool.count must be true or false, not "some"
         5:3: spool.colour is not a field; known here: count
         6:1: list is not a field; known here: name, every, spool, ok, absent, size
         8:1: ok is given twice
@@ -328,15 +306,26 @@ mod tests {
 
     #[test]
     fn sizes_and_durations_have_units() {
-        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("1w"), Ok(Duration::from_secs(7 * 24 * 3600)), "as in a rule file");
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "5", "m", "1.5s", "-1s", "99999999999999999999d", "1s2"] {
+        for wrong in ["", "5", "m", "1.5s", "-1s", "99999999999999999999d", "1s2", "1s1h"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
         assert_eq!(parse_bytes("2GiB"), Ok(2 << 30));
         for wrong in ["", "GiB", "1GB", "-1", "99999999999GiB"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_field_that_is_given_three_times_is_named_twice_and_a_strange_key_is_no_field() {
+        let document = Document::parse("a: 1\na: 2\n[a]: 3\na: 4\n").expect("is YAML");
+        let root = document.root();
+        assert_eq!(root.text("a").as_deref(), Some("1"));
+        root.finish();
+        let problems = document.finish(()).unwrap_err();
+        let places: Vec<_> = problems.iter().map(|problem| problem.place.map(|(line, _)| line)).collect();
+        assert_eq!(places, [Some(2), Some(3), Some(4)]);
     }
 
     proptest! {

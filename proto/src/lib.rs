@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod convert;
 pub mod document;
+pub mod duration;
 pub mod exposition;
 #[cfg(feature = "grpc")]
 pub mod grpc;

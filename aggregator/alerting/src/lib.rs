@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `rule_file` | YAML to rules; every mistake at once, each with line and column |
 //! | `rule` | a rule as it is after every check |
-//! | `duration`, `template`, `number` | `1h30m`, `{{ $value \| humanize }}` and its functions, how Go prints numbers |
+//! | `template`, `number` | `{{ $value \| humanize }}` and its functions, how Go prints numbers |
 //! | `instance` | one alert instance and its next state |
 //! | `evaluation` | what goes into an evaluation and what comes out |
 //! | `rule_state` | all instances of one rule: step, restore, deletion |
@@ -21,7 +21,6 @@
 //!
 //! The specification is Prometheus's own behaviour; where we differ the item says so and why.
 
-pub mod duration;
 pub mod evaluation;
 pub mod fingerprint;
 pub mod instance;

@@ -7,9 +7,9 @@
 //!
 //! Limits: [`PROBLEMS_MAX`], and those of `proto::yaml`.
 
-use crate::duration;
 use crate::rule::{ALERT_NAME, AlertRule, Group, INSTANCES_MAX, INTERVAL_MIN, RuleFile};
 use crate::template::Template;
+use proto::duration;
 use proto::limits::LABELS_MAX;
 use proto::name::{Label, NameError};
 use proto::yaml::{self, Node, Place, Value};

@@ -1,8 +1,10 @@
 //! An orderly end: named phases, ended one after the other, each with a deadline.
 //!
 //! `app.rs` makes the phases in the order in which they shall end (first what takes in, last what stores) and spawns
-//! every task in one of them. A task that ends, or panics, while its phase still stands is a fault of the program: it
-//! is logged by name and ends the program in order, since half a program that looks alive is worse than none.
+//! every task in one of them. A task that ends before the drain begins, or that panics at any time, is a fault of the
+//! program: it is logged by name and ends the program in order, since half a program that looks alive is worse than none.
+//! Once the drain has begun a task may end before its phase does, because what fed it is gone; a panic is told even then:
+//! what should have been stored may not be.
 
 use std::fmt;
 use std::future::Future;
@@ -18,6 +20,7 @@ use tokio_util::task::TaskTracker;
 pub struct Drain {
     phases: Vec<Phase>,
     asked: CancellationToken,
+    begun: CancellationToken,
     fault: CancellationToken,
 }
 
@@ -28,6 +31,7 @@ pub struct Phase {
     deadline: Duration,
     token: CancellationToken,
     tracker: TaskTracker,
+    begun: CancellationToken,
     fault: CancellationToken,
 }
 
@@ -44,6 +48,13 @@ pub enum Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a part of the program ended on its own; the log says which")]
 pub struct Fault;
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Returned,
+    Panicked,
+}
 
 /// How the drain went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +97,7 @@ impl Drain {
             deadline,
             token: CancellationToken::new(),
             tracker: TaskTracker::new(),
+            begun: self.begun.clone(),
             fault: self.fault.clone(),
         };
         self.phases.push(phase.clone());
@@ -107,15 +119,17 @@ impl Drain {
 
     /// Waits until somebody asks or something breaks, then ends each phase in order.
     pub async fn serve(self) -> Result<(), Fault> {
+        let fault = self.fault();
         let reason = self.until_asked().await;
         tracing::info!(?reason, "ending");
         let report = self.run().await;
         tracing::info!(%report, "ended");
-        if reason == Reason::Fault { Err(Fault) } else { Ok(()) }
+        if fault.is_cancelled() { Err(Fault) } else { Ok(()) }
     }
 
     /// Ends each phase in order: tells its tasks, then waits until they ended or the deadline passed.
     pub async fn run(self) -> Report {
+        self.begun.cancel();
         let mut overdue = Vec::new();
         for phase in self.phases {
             tracing::debug!(phase = phase.name, tasks = phase.tracker.len(), "draining");
@@ -141,13 +155,11 @@ impl Phase {
 
     /// Starts a task of this phase. It must run until the phase's token is cancelled.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let (token, fault) = (self.token.clone(), self.fault.clone());
         let handle = tokio::spawn(task);
-        self.tracker.spawn(async move {
-            let ended = handle.await;
-            if !token.is_cancelled() {
-                tracing::error!(task = name, panicked = ended.is_err(), "task ended on its own; the program ends");
-                fault.cancel();
+        self.watch(name, async move {
+            match handle.await {
+                Err(error) if error.is_panic() => Ending::Panicked,
+                _ => Ending::Returned,
             }
         });
     }
@@ -156,14 +168,30 @@ impl Phase {
     pub fn spawn_thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let (done, ended) = tokio::sync::oneshot::channel::<()>();
         std::thread::Builder::new().name(name.into()).spawn(move || {
-            // Dropped at the end of the thread, also when it panics.
-            let _done = done;
             work();
+            // Not reached by a panic, which drops it.
+            let _ = done.send(());
         })?;
-        self.spawn(name, async move {
-            let _ = ended.await;
+        self.watch(name, async move {
+            match ended.await {
+                Ok(()) => Ending::Returned,
+                Err(_) => Ending::Panicked,
+            }
         });
         Ok(())
+    }
+
+    /// Waits for the end of a task, which is a fault unless the program drains and the task returned.
+    fn watch(&self, name: &'static str, ended: impl Future<Output = Ending> + Send + 'static) {
+        let (begun, fault) = (self.begun.clone(), self.fault.clone());
+        self.tracker.spawn(async move {
+            let ending = ended.await;
+            let draining = begun.is_cancelled();
+            if !draining || ending == Ending::Panicked {
+                tracing::error!(task = name, ?ending, draining, "task ended on its own; the program ends");
+                fault.cancel();
+            }
+        });
     }
 
     /// Starts a short-lived task of this phase (a connection, a request): it may end whenever it likes.
@@ -222,6 +250,58 @@ mod tests {
         let mut drain = Drain::default();
         drain.phase("work", Duration::from_secs(1)).spawn("bad", async { panic!("on purpose") });
         assert_eq!(drain.serve().await, Err(Fault));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_as_it_ends_is_a_fault() {
+        let asked = CancellationToken::new();
+        let mut drain = Drain::new(asked.clone());
+        let phase = drain.phase("work", Duration::from_secs(1));
+        let told = phase.token();
+        phase.spawn("bad", async move {
+            told.cancelled().await;
+            panic!("on purpose");
+        });
+        asked.cancel();
+        assert_eq!(drain.serve().await, Err(Fault));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_ends_with_what_feeds_it_in_an_earlier_phase_is_none() {
+        let asked = CancellationToken::new();
+        let mut drain = Drain::new(asked.clone());
+        let (first, last) = (drain.phase("first", Duration::from_secs(1)), drain.phase("last", Duration::from_secs(1)));
+        let (told, (feed, mut fed)) = (first.token(), tokio::sync::mpsc::channel::<()>(1));
+        first.spawn("feeds", async move {
+            told.cancelled().await;
+            drop(feed);
+        });
+        last.spawn("is fed", async move { while fed.recv().await.is_some() {} });
+        asked.cancel();
+        assert_eq!(drain.serve().await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_a_fault_and_one_that_returns_when_told_is_not() {
+        let mut drain = Drain::default();
+        let started = drain.phase("work", Duration::from_secs(5)).spawn_thread("bad", || panic!("on purpose"));
+        started.expect("a thread starts");
+        assert_eq!(drain.serve().await, Err(Fault));
+        let asked = CancellationToken::new();
+        let mut drain = Drain::new(asked.clone());
+        let phase = drain.phase("work", Duration::from_secs(5));
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let started = phase.spawn_thread("good", move || {
+            let _ = wait.recv();
+        });
+        started.expect("a thread starts");
+        let told = phase.token();
+        tokio::spawn(async move {
+            told.cancelled().await;
+            drop(go);
+        });
+        asked.cancel();
+        assert_eq!(drain.serve().await, Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

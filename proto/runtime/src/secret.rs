@@ -30,14 +30,6 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Scheme and host of a URL, which is as much of it as a log may say: a path or query may carry a token.
-pub fn host_of(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "<no url>".into() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,11 +39,5 @@ mod tests {
         let secret = Secret::new("S3CR3T".into());
         assert!(!format!("{secret:?}{secret}").contains("S3CR3T"));
         assert_eq!(secret.expose(), "S3CR3T");
-    }
-
-    #[test]
-    fn only_the_host_of_a_url_is_shown() {
-        assert_eq!(host_of("https://user:pw@hooks.example:8443/T000/B000?x=y"), "https://hooks.example:8443");
-        assert_eq!(host_of("nonsense"), "<no url>");
     }
 }

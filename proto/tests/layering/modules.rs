@@ -28,9 +28,10 @@ const AGENT: &[Row] = &[
 const AGGREGATOR: &[Row] = &[
     ("meters", Some(&[])),
     ("descriptors", Some(&[])),
-    ("config", Some(&[])),
     ("query", Some(&[])),
     ("store", Some(&[])),
+    // Which URLs name a database.
+    ("config", Some(&["store"])),
     ("live", Some(&["store"])),
     ("restore", Some(&["live", "store"])),
     ("ingest", Some(&["live", "meters", "store"])),

@@ -1,7 +1,7 @@
 //! Reads `timetables.txt` and plays each case; its head says how a case is written.
 
 use super::*;
-use crate::duration;
+use proto::duration;
 
 const TEXT: &str = include_str!("../timetables.txt");
 /// Every instance of every case; each is of an agent of its own.

@@ -1,4 +1,4 @@
-//! Prometheus durations: `1h30m`, `5m`, `0s`.
+//! Prometheus durations: `1h30m`, `5m`, `0s`. The one grammar of configurations and rule files.
 //!
 //! Units from `y` (365 days) down to `ms`, each at most once and in that order; source: prometheus/common
 //! `model/time.go`. Precision is the millisecond.
