@@ -3,15 +3,19 @@
 //! HELP and TYPE of the exposition, `docs/metrics.md` and a test are made from it; nothing else in the project spells
 //! a metric's name. To add a metric, add a row to the file of its area, and run `make docs`.
 //!
-//! Naming follows Prometheus (base units, `_total` for counters), except for the three names that `system_*` and
-//! `http_*` dashboards of the clinics already rely on.
+//! Naming follows Prometheus (base units, `_total` for counters). Three names are the clinics' own, whose dashboards rely
+//! on them: `system_memory_usage_bytes` and `http_request_duration_seconds`, which follow it too, and
+//! `system_cpu_usage_percent`, which does not.
 
 mod agent;
 mod aggregator;
+mod service;
 mod system;
+pub(crate) mod value;
 
 pub use agent::*;
 pub use aggregator::*;
+pub use service::*;
 pub use system::*;
 
 use crate::sample::Kind;
@@ -35,6 +39,7 @@ pub struct Metric {
 /// Every area of the catalog with its heading, in the order of the documentation.
 pub const AREAS: &[(&str, &[&Metric])] = &[
     ("Host, cgroup and process", SYSTEM_ROWS),
+    ("Services (promised, not yet reported)", SERVICE_ROWS),
     ("The agent itself", AGENT_ROWS),
     ("The aggregator itself", AGGREGATOR_ROWS),
 ];
@@ -80,8 +85,13 @@ mod tests {
     use crate::name::{Label, MetricName};
     use std::collections::HashSet;
 
-    /// The names that dashboards relied on before us, kept although their units are not base units.
+    /// Units of values: Prometheus's base units, and plain numbers.
+    const UNITS: &[&str] = &["1", "seconds", "bytes", "ratio"];
+    /// The name that dashboards relied on before us, kept although its unit is no base unit.
     const INHERITED: &[&str] = &["system_cpu_usage_percent"];
+    /// Named after it, for as long as they are.
+    const LIKE_IT: &[&str] =
+        &["cgroup_cpu_usage_percent", "service_cpu_usage_percent", "service_process_cpu_usage_percent"];
 
     #[test]
     fn every_row_is_a_legal_name_said_once_with_help_and_unit() {
@@ -97,17 +107,64 @@ mod tests {
         }
     }
 
+    /// What is wrong with a row's name or unit.
+    fn mistake(metric: &Metric) -> Option<String> {
+        let Metric { name, kind, unit, .. } = metric;
+        let is_counter = *kind == Kind::Counter;
+        if name.ends_with("_total") != is_counter {
+            return Some(format!("{name}: a counter ends in _total, and nothing else does"));
+        }
+        if !UNITS.contains(unit) {
+            return Some(format!("{name}: {unit} is not one of {UNITS:?}"));
+        }
+        let stem = name.strip_suffix("_total").unwrap_or(name);
+        let said = stem.rsplit('_').next().filter(|last| [&UNITS[1..], &["percent"]].concat().contains(last));
+        let expected = (*unit != "1").then_some(*unit);
+        (said != expected).then(|| format!("{name}: its values are in {unit}, its name says {said:?}"))
+    }
+
     #[test]
     fn names_follow_the_conventions() {
-        for metric in all().filter(|metric| !INHERITED.contains(&metric.name)) {
-            let is_counter = metric.kind == Kind::Counter;
-            assert_eq!(metric.name.ends_with("_total"), is_counter, "{}", metric.name);
-            let stem = metric.name.trim_end_matches("_total");
-            for unit in ["seconds", "bytes", "ratio"] {
-                if metric.unit == unit {
-                    let named = stem.ends_with(unit) || stem.ends_with("_timestamp_seconds");
-                    assert!(named, "{} is in {unit} and does not say so", metric.name);
-                }
+        let exempt = |metric: &&Metric| !INHERITED.contains(&metric.name) && !LIKE_IT.contains(&metric.name);
+        let mistakes: Vec<String> = all().filter(exempt).filter_map(mistake).collect();
+        assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+        for name in INHERITED {
+            let row = find(name).unwrap_or_else(|| panic!("{name} is promised"));
+            assert!(mistake(row).is_some(), "{name} needs no exception");
+        }
+    }
+
+    #[test]
+    fn each_mistake_of_a_name_is_found() {
+        let row = |name, kind, unit| mistake(&Metric { name, kind, unit, labels: &[], help: "." });
+        for (name, kind, unit) in [
+            ("a", Kind::Counter, "1"),
+            ("a_total", Kind::Gauge, "1"),
+            ("a_milliseconds", Kind::Gauge, "milliseconds"),
+            ("a_percent", Kind::Gauge, "ratio"),
+            ("a_percent", Kind::Gauge, "1"),
+            ("a", Kind::Gauge, "bytes"),
+            ("a_seconds", Kind::Gauge, "1"),
+            ("bytes_read_total", Kind::Counter, "bytes"),
+        ] {
+            assert!(row(name, kind, unit).is_some(), "{name} in {unit}");
+        }
+        assert_eq!(row("a_start_time_seconds", Kind::Gauge, "seconds"), None);
+        assert_eq!(row("a_bytes_total", Kind::Counter, "bytes"), None);
+    }
+
+    /// OpenMetrics calls a counter's family by its name without `_total`, and a histogram has three series of its own.
+    #[test]
+    fn no_row_takes_a_name_that_another_ones_family_needs() {
+        let names: HashSet<&str> = all().map(|metric| metric.name).collect();
+        for metric in all() {
+            let needed = match metric.kind {
+                Kind::Gauge => vec![],
+                Kind::Counter => vec![metric.name.trim_end_matches("_total").to_owned()],
+                Kind::Histogram => ["_bucket", "_sum", "_count"].map(|end| format!("{}{end}", metric.name)).to_vec(),
+            };
+            for name in needed {
+                assert!(!names.contains(name.as_str()), "{} needs {name}, which is another row", metric.name);
             }
         }
     }

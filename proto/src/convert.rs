@@ -181,7 +181,10 @@ fn refusal_from_wire(refusal: v1::Refusal) -> Result<Refusal, Refused> {
         seq => Some(Position { epoch: epoch(&refusal.epoch)?, seq }),
     };
     let retry_after = (refusal.retry_after_ms > 0).then(|| Duration::from_millis(refusal.retry_after_ms));
-    let message = refusal.message.chars().take(REFUSAL_MAX_CHARS).collect();
+    let mut message = refusal.message;
+    if let Some((end, _)) = message.char_indices().nth(REFUSAL_MAX_CHARS) {
+        message.truncate(end);
+    }
     Ok(Refusal { reason, position, message, retry_after })
 }
 

@@ -321,7 +321,7 @@ mod tests {
     fn a_field_that_is_given_three_times_is_named_twice_and_a_strange_key_is_no_field() {
         let document = Document::parse("a: 1\na: 2\n[a]: 3\na: 4\n").expect("is YAML");
         let root = document.root();
-        assert_eq!(root.text("a").as_deref(), Some("1"));
+        assert_eq!(root.text("a"), Some("1"));
         root.finish();
         let problems = document.finish(()).unwrap_err();
         let places: Vec<_> = problems.iter().map(|problem| problem.place.map(|(line, _)| line)).collect();

@@ -4,7 +4,7 @@
 //! The caller gives families in any order, each whole; the encoder holds the formats' own rules (HELP and TYPE before
 //! the samples, counters' family name without `_total` in OpenMetrics, `# EOF`, escapes, Go's words for infinity).
 
-use crate::name::Label;
+use crate::name::{Label, Quotes, escape};
 use crate::sample::Kind;
 use std::fmt::Write;
 
@@ -95,7 +95,8 @@ impl Encoder {
         };
         if !help.is_empty() {
             let _ = write!(self.page, "# HELP {family} ");
-            escape(&mut self.page, help, open);
+            let quotes = if open { Quotes::Escaped } else { Quotes::Bare };
+            let _ = escape(&mut self.page, help, quotes);
             self.page.push('\n');
         }
         let _ = writeln!(self.page, "# TYPE {family} {word}");
@@ -110,7 +111,7 @@ impl Encoder {
             any = true;
             self.page.push_str(label);
             self.page.push_str("=\"");
-            escape(&mut self.page, text, true);
+            let _ = escape(&mut self.page, text, Quotes::Escaped);
             self.page.push('"');
         }
         self.page.push_str(if any { "} " } else { " " });
@@ -133,18 +134,6 @@ pub fn pair(label: &Label) -> (&str, &str) {
 }
 
 // === helpers ===
-
-/// Escapes backslash and newline, and the quote where the text stands in quotes or the format wants it.
-fn escape(page: &mut String, text: &str, quotes: bool) {
-    for c in text.chars() {
-        match c {
-            '\\' => page.push_str("\\\\"),
-            '\n' => page.push_str("\\n"),
-            '"' if quotes => page.push_str("\\\""),
-            c => page.push(c),
-        }
-    }
-}
 
 /// Writes a float as Go's parser reads it; the shortest digits that give the same bits back.
 pub fn push_float(page: &mut String, value: f64) {
@@ -220,7 +209,7 @@ mod tests {
         #[test]
         fn a_label_value_reads_back_as_it_was_and_stays_on_its_line(text in "\\PC*|[\\\\\n\"a]*") {
             let mut page = String::new();
-            escape(&mut page, &text, true);
+            escape(&mut page, &text, Quotes::Escaped).expect("a String takes any text");
             prop_assert!(!page.contains('\n'));
             prop_assert_eq!(unescape(&page), text);
         }

@@ -186,7 +186,9 @@ impl fmt::Display for Labels {
         f.write_str("{")?;
         for (index, label) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{}={:?}", label.name, label.value.as_str())?;
+            write!(f, "{comma}{}=\"", label.name)?;
+            escape(f, &label.value, Quotes::Escaped)?;
+            f.write_str("\"")?;
         }
         f.write_str("}")
     }
@@ -218,6 +220,26 @@ fn is_name(name: &str, also: impl Fn(u8) -> bool) -> bool {
         && bytes[1..].iter().all(|&b| start(b) || b.is_ascii_digit())
 }
 
+/// Whether quotes in a text are escaped: where it stands in quotes, or the format wants it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quotes {
+    Escaped,
+    Bare,
+}
+
+/// Prometheus's escapes: backslash, newline, and quotes where they are asked for; everything else is as it is.
+pub(crate) fn escape(out: &mut impl fmt::Write, text: &str, quotes: Quotes) -> fmt::Result {
+    for c in text.chars() {
+        match c {
+            '\\' => out.write_str("\\\\")?,
+            '\n' => out.write_str("\\n")?,
+            '"' if quotes == Quotes::Escaped => out.write_str("\\\"")?,
+            c => out.write_char(c)?,
+        }
+    }
+    Ok(())
+}
+
 /// As much of a refused text as an error shows.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(SHOWN_CHARS).collect()
@@ -234,6 +256,12 @@ mod tests {
         assert_eq!(labels.to_string(), r#"{a="1", b="2"}"#);
         assert_eq!(labels.get("b"), Some("2"));
         assert_eq!(labels.get("c"), None);
+    }
+
+    #[test]
+    fn labels_print_with_prometheus_escapes_and_no_others() {
+        let labels = Labels::try_new([("a", "C:\\x\n\"\té\u{200b}'")]).expect("well formed");
+        assert_eq!(labels.to_string(), "{a=\"C:\\\\x\\n\\\"\té\u{200b}'\"}");
     }
 
     #[test]

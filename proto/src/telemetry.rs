@@ -1,7 +1,8 @@
 //! Our own metrics: a registry whose every name is a row of the catalog.
 //!
 //! Each program makes one [`Telemetry`] and hands parts of it to its stages. A metric is made from its row, so that a
-//! name, help text or label can't be misspelled at the place where it is counted.
+//! name, help text or label can't be misspelled at the place where it is counted. A counter stands at zero from the start
+//! for every label value that is known beforehand (`catalog::value`).
 
 use crate::catalog::{self, Metric};
 use crate::exposition::Encoder;
@@ -38,7 +39,11 @@ impl Telemetry {
     /// A counter with the row's labels.
     pub fn counters(&self, row: &'static Metric) -> IntCounterVec {
         debug_assert_eq!(row.kind, Kind::Counter);
-        self.register(IntCounterVec::new(opts(row), row.labels).expect(LEGAL))
+        let counters = self.register(IntCounterVec::new(opts(row), row.labels).expect(LEGAL));
+        for (_, values) in catalog::value::KNOWN.iter().filter(|(known, _)| *known == row) {
+            values.iter().for_each(|value| drop(counters.with_label_values(&[value])));
+        }
+        counters
     }
 
     /// A gauge without labels.
@@ -133,6 +138,17 @@ fn visit_histogram(
 mod tests {
     use super::*;
     use crate::exposition::Format;
+
+    #[test]
+    fn a_counter_stands_at_zero_for_every_reason_that_is_known() {
+        let telemetry = Telemetry::default();
+        let counters = telemetry.counters(&catalog::UPLINK_FAILURES_TOTAL);
+        counters.with_label_values(&["silent"]).inc();
+        let mut seen = Vec::new();
+        telemetry.visit(|_, _, labels, value| seen.push((labels[0].1.to_owned(), value)));
+        let expected = [("broken", 0.0), ("closed", 0.0), ("connect", 0.0), ("refused", 0.0), ("silent", 1.0)];
+        assert_eq!(seen, expected.map(|(reason, value)| (reason.to_owned(), value)));
+    }
 
     #[test]
     fn a_histogram_ends_with_the_infinite_bucket_that_equals_its_count() {

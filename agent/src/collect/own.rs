@@ -112,9 +112,9 @@ mod tests {
         table.begin_pass();
         own.collect(Duration::ZERO, &mut table).expect("readable");
         assert_eq!(table.generation(), generation, "nothing new, so nothing is declared anew");
-        meters.collect.dropped.with_label_values(&["queue_full"]).inc();
+        meters.collect.passes.with_label_values(&["host"]).inc();
         own.collect(Duration::ZERO, &mut table).expect("readable");
         assert_ne!(table.generation(), generation);
-        assert_eq!(value(&table, "monitoring_agent_passes_dropped_total"), 1.0);
+        assert_eq!(value(&table, "monitoring_collector_passes_total"), 1.0);
     }
 }

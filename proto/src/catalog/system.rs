@@ -341,7 +341,7 @@ pub const CGROUP_CPU_SYSTEM_SECONDS_TOTAL: Metric =
     counter("cgroup_cpu_system_seconds_total", "seconds", &["owner"], "CPU time of the cgroup in the kernel.");
 /// How many cores the cgroup may use; absent without a limit.
 pub const CGROUP_CPU_LIMIT_CORES: Metric =
-    gauge("cgroup_cpu_limit_cores", "cores", &["owner"], "How many cores the cgroup may use; absent without a limit.");
+    gauge("cgroup_cpu_limit_cores", "1", &["owner"], "How many cores the cgroup may use; absent without a limit.");
 /// Periods in which the limit of CPU time was enforced.
 pub const CGROUP_CPU_PERIODS_TOTAL: Metric =
     counter("cgroup_cpu_periods_total", "1", &["owner"], "Periods in which the limit of CPU time was enforced.");

@@ -40,7 +40,8 @@ async fn nothing_is_ready_nor_shown_as_of_now_before_the_head_is_restored() {
     let own_page = format!("/agents/{agent}/metrics");
     assert_eq!(ask("/readyz").await.0, 503);
     assert_eq!(ask("/healthz").await.0, 200, "a long restore is no reason to restart");
-    assert_eq!(ask("/metrics").await, (200, String::new()));
+    let (status, page) = ask("/metrics").await;
+    assert_eq!((status, page.contains("cpu{"), page.contains("monitoring_http_refused_total{")), (200, false, true));
     assert_eq!(ask(&own_page).await.0, 503);
     pages.health.set_ready();
     assert_eq!(ask("/readyz").await.0, 200);

@@ -1,0 +1,45 @@
+//! Values that a counter's label can have, where they are a closed list.
+//!
+//! A series that appears with its first event has no zero before it, so `increase()` and `rate()` miss that event, and it
+//! may be the only one. [`crate::telemetry::Telemetry`] therefore makes these series when it makes the counter. A list
+//! that grows where it is counted grows here; where it stands as a constant, the constant is used.
+
+use super::{
+    AGENT_DROPPED_PASSES_TOTAL, CLOCK_JUMPS_TOTAL, HTTP_REFUSED_TOTAL, INGEST_ACCEPT_PAUSES_TOTAL,
+    INGEST_BATCHES_TOTAL, INGEST_DROPPED_SAMPLES_TOTAL, INGEST_MISSING_RECORDS_TOTAL, INGEST_REFUSED_BATCHES_TOTAL,
+    Metric, SPOOL_RECORDS_DROPPED_TOTAL, UPLINK_FAILURES_TOTAL,
+};
+use crate::refused::Refused;
+
+/// Counters of one label, and values that it can have. A counter may have several rows.
+pub(crate) const KNOWN: &[(&Metric, &[&str])] = &[
+    (&AGENT_DROPPED_PASSES_TOTAL, &["queue_full", "too_large", "spool_full", "disk_full", "disk_error"]),
+    (&SPOOL_RECORDS_DROPPED_TOTAL, &["spool_full", "corrupt", "refused"]),
+    (&UPLINK_FAILURES_TOTAL, &["connect", "broken", "closed", "silent", "refused"]),
+    (&INGEST_BATCHES_TOTAL, &["stored", "replayed", "refused"]),
+    (&INGEST_REFUSED_BATCHES_TOTAL, Refused::REASONS),
+    (&INGEST_REFUSED_BATCHES_TOTAL, &["too_many_streams", "too_many_agents", "no_hello", "second_hello"]),
+    (&INGEST_DROPPED_SAMPLES_TOTAL, &["duplicate", "too_old", "series_limit", "not_a_number"]),
+    (&INGEST_MISSING_RECORDS_TOTAL, &["spool_full", "corrupt", "refused", "other", "unexplained"]),
+    (&INGEST_ACCEPT_PAUSES_TOTAL, &["connections", "error"]),
+    (&CLOCK_JUMPS_TOTAL, &["forward", "back"]),
+    (&HTTP_REFUSED_TOTAL, &["busy", "too_slow", "url_too_long"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Kind;
+    use std::collections::HashSet;
+
+    #[test]
+    fn only_counters_of_one_label_have_known_values_each_said_once() {
+        let mut seen = HashSet::new();
+        for (row, values) in KNOWN {
+            assert_eq!((row.kind, row.labels.len()), (Kind::Counter, 1), "{}", row.name);
+            for value in *values {
+                assert!(seen.insert((row.name, value)), "{}: {value} stands twice", row.name);
+            }
+        }
+    }
+}
