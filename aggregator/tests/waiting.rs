@@ -6,8 +6,10 @@ mod postgres;
 #[path = "harness/programs.rs"]
 mod programs;
 
+use monitoring_aggregator::store;
 use postgres::Postgres;
 use programs::{Program, get, get_with_status, wait_for};
+use sqlx::{Connection, Executor, PgConnection};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -52,6 +54,29 @@ fn the_pages_say_what_is_waited_for_and_everything_begins_once_the_database_is_t
         })
     });
     assert!(agent.interrupt().success());
+    assert!(aggregator.interrupt().success());
+}
+
+#[test]
+fn a_database_that_fails_after_it_was_opened_is_asked_again() {
+    let dir = TempDir::new().expect("a directory");
+    let Some(server) = Postgres::private() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let database = runtime.block_on(server.create_database());
+    runtime.block_on(async { store::open(&database).await.expect("a new database").close().await });
+    let mut person = runtime.block_on(PgConnection::connect(&database)).expect("it is there");
+    let mut repair = runtime.block_on(person.begin()).expect("it is there");
+    runtime.block_on(repair.execute("LOCK TABLE monitoring.agents IN ACCESS EXCLUSIVE MODE")).expect("it is free");
+
+    let url = format!("{database}&options=-c%20lock_timeout%3D100ms");
+    let flags = ["--database", &url, "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"];
+    let mut aggregator = Program::aggregator(&dir.path().join("aggregator.log"), &flags);
+    let http = aggregator.logged("aggregator listens", "http");
+    let readyz = || get_with_status(&format!("http://{http}/readyz"));
+    let away = "starting: the database does not answer\n";
+    wait_for("the agents cannot be read", || readyz() == Some((503, away.into())));
+    runtime.block_on(repair.rollback()).expect("it is there");
+    wait_for("it is ready", || readyz() == Some((200, "ok\n".into())));
     assert!(aggregator.interrupt().success());
 }
 
