@@ -26,6 +26,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::collect::own::NAME as OWN;
+
 /// How long the running passes may take to end.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(1);
 /// How long the uplink may take to deliver the rest and say goodbye.
@@ -64,9 +66,6 @@ pub struct App {
     drain: Drain,
     http: SocketAddr,
 }
-
-/// A collector and when it runs.
-type Scheduled = (Box<dyn Collector>, Schedule);
 
 impl App {
     /// Starts every stage, to run until `asked`.
@@ -120,26 +119,30 @@ impl App {
     }
 }
 
-/// All collectors that are switched on, with their schedules.
-pub fn collectors(config: &Config, telemetry: &Telemetry, meters: &Meters, elapsed: Duration) -> Vec<Scheduled> {
-    let own: Box<dyn Collector> = Box::new(Own::new(&config.proc, telemetry.clone(), meters.clone()));
+/// The sources that are switched on, with their schedules; [`collector`] makes them.
+pub fn sources(config: &Config) -> Vec<(&'static str, Schedule)> {
+    let on = &config.collectors;
+    let schedules = [on.host, on.filesystem, on.cgroup, on.process, on.agent];
+    let all = collect::NAMES.into_iter().chain([OWN]).zip(schedules);
+    all.filter(|(name, schedule)| schedule.enabled && (*name != "process" || on.process_target.is_some())).collect()
+}
+
+/// The collector of a source that is switched on; making it reads its files once.
+pub fn collector(
+    name: &str,
+    config: &Config,
+    telemetry: &Telemetry,
+    meters: &Meters,
+    elapsed: Duration,
+) -> Option<Box<dyn Collector>> {
+    if name == OWN {
+        return Some(Box::new(Own::new(&config.proc, telemetry.clone(), meters.clone())));
+    }
     let options = collect::Options {
         target: config.collectors.process_target.clone(),
         network_mounts: config.collectors.network_mounts,
     };
-    let schedules = &config.collectors;
-    let all = collect::all(&config.proc, &options, elapsed).into_iter().chain([own]);
-    let scheduled = all.map(|collector| {
-        let schedule = match collector.name() {
-            "filesystem" => schedules.filesystem,
-            "cgroup" => schedules.cgroup,
-            "process" => schedules.process,
-            "agent" => schedules.agent,
-            _ => schedules.host,
-        };
-        (collector, schedule)
-    });
-    scheduled.filter(|(_, schedule)| schedule.enabled).collect()
+    collect::make(name, &config.proc, &options, elapsed)
 }
 
 /// The kernel's id of this boot; monotonic times compare only within one.
@@ -173,17 +176,19 @@ fn start_collectors(
     phase: &Phase,
 ) -> Result<Vec<Arc<Watch>>, StartError> {
     let start = clock.monotonic();
-    let mut watches = Vec::new();
+    let sources = sources(config).into_iter();
+    let all: Arc<[Arc<Watch>]> =
+        sources.map(|(name, schedule)| Arc::new(Watch::new(name, schedule, meters.collect.clone()))).collect();
     let mut stops = Vec::new();
-    for (collector, schedule) in collectors(config, telemetry, meters, start) {
-        let name = collector.name();
-        let watch = Arc::new(Watch::new(name, schedule, meters.collect.clone()));
+    for watch in all.iter() {
+        let name = watch.name;
+        let (config, telemetry, meters) = (config.clone(), telemetry.clone(), meters.clone());
+        let make = move |now| collector(name, &config, &telemetry, &meters, now);
         let (keep, stop) = mpsc::sync_channel(0);
-        let door = door.clone();
+        let (door, watch, all, clock) = (door.clone(), watch.clone(), all.clone(), clock.clone());
         let deliver = move |folded| door.deliver(folded);
-        let runner = Runner { collector, watch: watch.clone(), clock: clock.clone(), start, stop, deliver };
-        phase.spawn_thread(name, move || runner.run()).map_err(StartError::Thread)?;
-        watches.push(watch);
+        let runner = Runner { watch, all, clock, start, stop, deliver };
+        phase.spawn_thread(name, move || runner.run(make)).map_err(StartError::Thread)?;
         stops.push(keep);
     }
     let token = phase.token();
@@ -191,7 +196,7 @@ fn start_collectors(
         token.cancelled().await;
         drop(stops);
     });
-    Ok(watches)
+    Ok(all.to_vec())
 }
 
 fn hello(config: &Config, report: &OpenReport) -> Hello {

@@ -4,9 +4,9 @@
 //! then sets one value per series and pass. Nothing is allocated or formatted on the way: files stay open and are read
 //! again in place ([`file`]), their bytes are parsed by hand ([`parse`]), the table is reused.
 //!
-//! The four sources are [`host`], [`filesystem`], [`cgroup`] and [`process`]; [`all`] makes them. Each is cut into parts
+//! The four sources are [`host`], [`filesystem`], [`cgroup`] and [`process`]; [`make`] makes them. Each is cut into parts
 //! ([`part`]) that fail apart from each other. To add a source, implement [`Collector`], with its rows in
-//! `proto/src/catalog/system.rs`, and name it in [`all`].
+//! `proto/src/catalog/system.rs`, and name it in [`NAMES`] and [`make`].
 //!
 //! A pass over host, cgroup and one process allocates nothing and takes 0.10 ms at the median, 0.20 ms at p99, when the
 //! passes follow each other; with pauses between them, as in service, when the caches are cold, 0.25 ms and 0.57 ms
@@ -28,8 +28,10 @@ mod rate;
 pub mod watch;
 
 use proto::catalog::Metric;
+use proto::limits::SERIES_PER_SCHEMA_MAX;
 use proto::name::{NameError, SeriesKey};
 use proto::sample::{STALE, SeriesDef};
+use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,7 +53,8 @@ pub trait Collector: Send {
     /// only its own series.
     fn collect(&mut self, elapsed: Duration, table: &mut Table) -> Result<(), CollectError>;
 
-    /// Which files could be read when the source was made, and which not: for the `check` command.
+    /// Which files could be read when the source was made, and which not, and what else it asks: for the `check`
+    /// command. May hang as a pass may.
     fn notes(&self) -> Vec<Note> {
         Vec::new()
     }
@@ -75,25 +78,32 @@ pub struct Options {
     pub network_mounts: NetworkMounts,
 }
 
-/// All sources, each to be run on its own. `proc` is [`PROC`], or a copy in tests; `elapsed` is now, as in
-/// [`Collector::collect`]: first readings are taken here, so that a first pass 10 ms later can tell shares of CPU time.
-pub fn all(proc: &Path, options: &Options, elapsed: Duration) -> Vec<Box<dyn Collector>> {
-    let mut sources: Vec<Box<dyn Collector>> = vec![
-        Box::new(host::Host::new(proc)),
-        Box::new(filesystem::Filesystem::new(proc, options.network_mounts)),
-        Box::new(cgroup::Cgroup::new(proc, elapsed)),
-    ];
-    if let Some(target) = &options.target {
-        sources.push(Box::new(process::Process::new(proc, target.clone(), elapsed)));
-    }
-    sources
+/// Every source that [`make`] can make.
+pub const NAMES: [&str; 4] = ["host", "filesystem", "cgroup", "process"];
+
+/// The source called `name`, to be run on its own; `None` for a process without a target, and for any other name.
+/// `proc` is [`PROC`], or a copy in tests; `elapsed` is now, as in [`Collector::collect`]: first readings are taken
+/// here, so that a first pass 100 ms later can tell shares of CPU time.
+pub fn make(name: &str, proc: &Path, options: &Options, elapsed: Duration) -> Option<Box<dyn Collector>> {
+    Some(match name {
+        "host" => Box::new(host::Host::new(proc, elapsed)),
+        "filesystem" => Box::new(filesystem::Filesystem::new(proc, options.network_mounts)),
+        "cgroup" => Box::new(cgroup::Cgroup::new(proc, elapsed)),
+        "process" => Box::new(process::Process::new(proc, options.target.clone()?, elapsed)),
+        _ => return None,
+    })
 }
 
-/// Why a pass failed or could not start. Each names the file and what is wrong with it.
+/// All sources.
+pub fn all(proc: &Path, options: &Options, elapsed: Duration) -> Vec<Box<dyn Collector>> {
+    NAMES.iter().filter_map(|name| make(name, proc, options, elapsed)).collect()
+}
+
+/// Why a pass failed or could not start. Each names the thing that is wrong, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
     /// A file could not be opened or read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}; {}", path.display(), advice(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -101,21 +111,23 @@ pub enum CollectError {
         source: io::Error,
     },
     /// A file does not hold what the kernel's documentation says.
-    #[error("{} is malformed: {problem}", path.display())]
+    #[error("{} is malformed: {problem}; if it stays so, switch this collector off and report the kernel's version", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What was expected and what was found.
         problem: String,
     },
-    /// What should be watched is not there (no such process, no such cgroup).
+    /// What should be watched is not there (no such process, no such cgroup). The text says what to do.
     #[error("{0}")]
     Absent(String),
     /// The source wants more series than a schema may hold.
-    #[error("{0} series are more than one source may report")]
+    #[error(
+        "{0} series are more than the {SERIES_PER_SCHEMA_MAX} that one source may report; the rest is left out: please report this"
+    )]
     TooManySeries(usize),
     /// A name from the system is no legal label.
-    #[error(transparent)]
+    #[error("a name from the system is no legal label; rename the device, interface or mount point that has it")]
     Name(#[from] NameError),
 }
 
@@ -131,6 +143,37 @@ pub struct Table {
     generation: u64,
 }
 
+// === impl CollectError ===
+
+impl CollectError {
+    /// Every value of the label `reason`, with the one that a panic has.
+    pub const REASONS: [&str; 6] = ["unreadable", "malformed", "absent", "too_many_series", "bad_name", Self::PANIC];
+
+    /// The reason of a pass that panicked.
+    pub const PANIC: &str = "panic";
+
+    /// The reason in one word, as in `monitoring_collector_failures_total{reason}`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "unreadable",
+            Self::Malformed { .. } => "malformed",
+            Self::Absent(_) => "absent",
+            Self::TooManySeries(_) => "too_many_series",
+            Self::Name(_) => "bad_name",
+        }
+    }
+}
+
+/// What to do about a file that cannot be read.
+fn advice(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::ACCESS | Errno::PERM) => "run the agent as the user who may, or as root",
+        Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files",
+        Some(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => "where this kernel lacks it, switch this collector off",
+        _ => "look for its cause in the kernel's log",
+    }
+}
+
 // === impl Table ===
 
 impl Table {
@@ -144,7 +187,7 @@ impl Table {
     /// Declares a series. `labels` must be those that the catalog names for `metric`.
     pub fn series(&mut self, metric: &'static Metric, labels: &[(&str, &str)]) -> Result<Slot, CollectError> {
         debug_assert!(labels.iter().all(|(name, _)| metric.labels.contains(name)), "{} {labels:?}", metric.name);
-        if self.series.len() >= proto::limits::SERIES_PER_SCHEMA_MAX {
+        if self.series.len() >= SERIES_PER_SCHEMA_MAX {
             return Err(CollectError::TooManySeries(self.series.len() + 1));
         }
         let key = SeriesKey::try_new(metric.name, labels.iter().copied())?;

@@ -1,6 +1,6 @@
 //! Folds a source's table into what travels: its schema, encoded once for as long as it holds, and one pass.
 //!
-//! Pure. A value that is no number is dropped here and counted, so that nothing downstream meets one.
+//! Pure. A value that is no number, or infinite, is dropped here and counted, so that nothing downstream meets one.
 
 use crate::collect::Table;
 use proto::convert::SchemaBytes;
@@ -45,14 +45,14 @@ impl Fold {
             }
         };
         let mut values = table.values().to_vec();
-        for value in values.iter_mut().filter(|value| value.is_nan() && !is_stale(**value)) {
+        for value in values.iter_mut().filter(|value| !value.is_finite() && !is_stale(**value)) {
             *value = STALE;
             self.not_numbers += 1;
         }
         Some(Folded { schema, pass: Pass { at, values } })
     }
 
-    /// Values that were no number, since the start.
+    /// Values that were no finite number, since the start.
     pub fn not_numbers(&self) -> u64 {
         self.not_numbers
     }
@@ -87,9 +87,11 @@ mod tests {
         let (mut table, mut fold) = (Table::default(), Fold::new("host", Duration::from_secs(1)));
         table.redefine();
         let cpu = table.series(&SYSTEM_CPU_USAGE_PERCENT, &[]).expect("legal");
-        table.set(cpu, f64::NAN);
-        let folded = fold.fold(&table, Timestamp::ZERO).expect("has a series");
-        assert!(is_stale(folded.pass.values[0]));
-        assert_eq!(fold.not_numbers(), 1);
+        for (count, value) in [(1, f64::NAN), (2, f64::INFINITY), (3, f64::NEG_INFINITY)] {
+            table.set(cpu, value);
+            let folded = fold.fold(&table, Timestamp::ZERO).expect("has a series");
+            assert!(is_stale(folded.pass.values[0]));
+            assert_eq!(fold.not_numbers(), count);
+        }
     }
 }

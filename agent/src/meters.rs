@@ -9,7 +9,7 @@ use proto::telemetry::Telemetry;
 pub struct CollectMeters {
     /// Passes begun, by collector.
     pub passes: IntCounterVec,
-    /// Passes failed, by collector.
+    /// Passes failed, by collector and reason.
     pub failures: IntCounterVec,
     /// Passes that took too long, by collector.
     pub overruns: IntCounterVec,
@@ -19,6 +19,8 @@ pub struct CollectMeters {
     pub duration_seconds: GaugeVec,
     /// Passes that never reached the spool, by reason.
     pub dropped: IntCounterVec,
+    /// Values left out of passes, by reason.
+    pub values_dropped: IntCounterVec,
 }
 
 /// What the spool's keeper shows.
@@ -89,6 +91,7 @@ impl Meters {
                 healthy: telemetry.gauges(&rows::COLLECTOR_HEALTHY),
                 duration_seconds: telemetry.gauges(&rows::COLLECTOR_DURATION_SECONDS),
                 dropped: dropped.clone(),
+                values_dropped: telemetry.counters(&rows::AGENT_DROPPED_VALUES_TOTAL),
             },
             spool: SpoolMeters {
                 records_in: telemetry.counter(&rows::SPOOL_RECORDS_IN_TOTAL),

@@ -61,6 +61,8 @@ pub async fn serve(listener: TcpListener, status: Arc<Status>, stop: Cancellatio
 async fn metrics(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let format = Format::negotiate(accept);
+    let now = status.clock.monotonic();
+    status.watches.iter().for_each(|watch| watch.look(now)); // one that hangs cannot count itself
     let mut encoder = Encoder::new(format);
     status.telemetry.encode(&mut encoder);
     ([(header::CONTENT_TYPE, format.content_type())], encoder.finish()).into_response()
@@ -86,7 +88,7 @@ impl Status {
         }
         for watch in &self.watches {
             let patience = (watch.schedule.interval * PROGRESS_INTERVALS).max(PROGRESS_MIN);
-            let running = watch.health(now).running_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+            let running = watch.health().running_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
             if running > patience {
                 return Some(format!("collector {} has been in one pass for {running:?}", watch.name));
             }
@@ -132,7 +134,7 @@ impl Status {
 }
 
 fn collector_json(watch: &Watch, now: Duration) -> Value {
-    let health = watch.health(now);
+    let health = watch.health();
     json!({
         "name": watch.name,
         "interval_seconds": watch.schedule.interval.as_secs_f64(),

@@ -89,9 +89,6 @@ mod tests {
     const UNITS: &[&str] = &["1", "seconds", "bytes", "ratio"];
     /// The name that dashboards relied on before us, kept although its unit is no base unit.
     const INHERITED: &[&str] = &["system_cpu_usage_percent"];
-    /// Named after it, for as long as they are.
-    const LIKE_IT: &[&str] =
-        &["cgroup_cpu_usage_percent", "service_cpu_usage_percent", "service_process_cpu_usage_percent"];
 
     #[test]
     fn every_row_is_a_legal_name_said_once_with_help_and_unit() {
@@ -125,7 +122,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_conventions() {
-        let exempt = |metric: &&Metric| !INHERITED.contains(&metric.name) && !LIKE_IT.contains(&metric.name);
+        let exempt = |metric: &&Metric| !INHERITED.contains(&metric.name);
         let mistakes: Vec<String> = all().filter(exempt).filter_map(mistake).collect();
         assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
         for name in INHERITED {

@@ -1,6 +1,6 @@
 //! `check`: what would go wrong, said before it does.
 
-use crate::app::collectors;
+use crate::app::{collector, sources};
 use crate::config::Config;
 use crate::meters::Meters;
 use crate::uplink::connect;
@@ -26,7 +26,8 @@ pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
 fn check_files(config: &Config) {
     let telemetry = Telemetry::default();
     let meters = Meters::new(&telemetry);
-    for (collector, _) in collectors(config, &telemetry, &meters, SystemClock.monotonic()) {
+    let now = SystemClock.monotonic();
+    for collector in sources(config).iter().filter_map(|(name, _)| collector(name, config, &telemetry, &meters, now)) {
         for note in collector.notes() {
             match note.problem {
                 None => println!("ok    {}: {}", collector.name(), note.path.display()),

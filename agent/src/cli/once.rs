@@ -1,6 +1,6 @@
 //! `once`: one pass of every collector, printed.
 
-use crate::app::collectors;
+use crate::app::{OWN, collector, sources};
 use crate::collect::Table;
 use crate::config::Config;
 use crate::meters::Meters;
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Shares of CPU time need two readings some time apart; a tenth of a second is enough to print one.
-const BETWEEN: Duration = Duration::from_millis(100);
+/// Shares of CPU time need two readings some time apart; of which the kernel's ticks of 10 ms are a small part.
+const BETWEEN: Duration = Duration::from_millis(200);
 
 struct Pass {
     source: &'static str,
@@ -26,12 +26,13 @@ struct Pass {
 pub fn run(config: &Config, format: &str) -> anyhow::Result<ExitCode> {
     let (telemetry, clock) = (Telemetry::default(), SystemClock);
     let meters = Meters::new(&telemetry);
-    let mut sources = collectors(config, &telemetry, &meters, clock.monotonic());
+    let began = clock.monotonic();
+    let names = sources(config).into_iter().map(|(name, _)| name).filter(|name| *name != OWN);
+    let mut sources: Vec<_> = names.filter_map(|name| collector(name, config, &telemetry, &meters, began)).collect();
     std::thread::sleep(BETWEEN);
     let passes: Vec<Pass> = sources
         .iter_mut()
-        .filter(|(source, _)| source.name() != "agent")
-        .map(|(source, _)| {
+        .map(|source| {
             let mut table = Table::default();
             table.begin_pass();
             let began = clock.monotonic();

@@ -17,10 +17,14 @@ use super::part::Parts;
 use super::pressure::{self, Pressure};
 use super::{CollectError, Collector, Note, Table};
 use proto::catalog::{CGROUP_PRESSURE_STALLED_SECONDS_TOTAL, CGROUP_PRESSURE_WAITING_SECONDS_TOTAL};
+use runtime::log::chain;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use locate::{Groups, Membership, locate, locate_of};
+pub use locate::{Groups, Membership, Place, locate, locate_of};
+
+/// Least time between two searches for the group while a file of it cannot be read.
+const SEARCH_EVERY: Duration = Duration::from_secs(10);
 
 /// The source `cgroup`.
 pub struct Cgroup {
@@ -28,6 +32,10 @@ pub struct Cgroup {
     parts: Parts,
     /// Whether the last pass could not read something: the agent may have been moved to another group.
     is_doubtful: bool,
+    /// When the group was looked for last.
+    searched_at: Duration,
+    /// Why it was not found.
+    problem: Option<String>,
 }
 
 /// Whose group it is, as the label `owner` says it.
@@ -78,19 +86,31 @@ impl Cgroup {
     /// reading is taken here, so that the first pass can already tell the share of CPU time. Never fails: a group that
     /// is not found is said by each pass.
     pub fn new(proc: &Path, elapsed: Duration) -> Self {
-        let mut cgroup = Self { proc: proc.to_owned(), parts: Parts::default(), is_doubtful: false };
+        let (proc, parts) = (proc.to_owned(), Parts::default());
+        let mut cgroup = Self { proc, parts, is_doubtful: false, searched_at: elapsed, problem: None };
         // A group that is not found is looked for again, and said, by the next pass.
-        cgroup.is_doubtful = cgroup.find(elapsed).is_err();
+        cgroup.problem = cgroup.find(elapsed).err().map(|error| chain(&error));
         cgroup
     }
 
     fn find(&mut self, elapsed: Duration) -> Result<(), CollectError> {
         self.parts = Parts::default();
+        self.searched_at = elapsed;
         let groups = locate_of(&self.proc.join("self"), Path::new(""))?;
         let mut probe = Probe::default();
         add_parts(&mut self.parts, &mut probe, &groups, Owner::Agent, elapsed);
         self.parts.add_notes(probe);
-        Ok(())
+        if !self.parts.is_empty() {
+            return Ok(());
+        }
+        Err(CollectError::Absent(if groups.is_empty() {
+            "no cgroup found, because no mount shows the agent's own; mount /sys/fs/cgroup, or switch this collector off"
+                .into()
+        } else {
+            "no cgroup found, because the agent's own tells neither CPU time nor memory; enable its controllers, or \
+             switch this collector off"
+                .into()
+        }))
     }
 }
 
@@ -100,12 +120,9 @@ impl Collector for Cgroup {
     }
 
     fn collect(&mut self, elapsed: Duration, table: &mut Table) -> Result<(), CollectError> {
-        if self.is_doubtful {
+        let is_due = elapsed.saturating_sub(self.searched_at) >= SEARCH_EVERY;
+        if self.parts.is_empty() || (self.is_doubtful && is_due) {
             self.find(elapsed)?;
-        }
-        if self.parts.is_empty() {
-            self.is_doubtful = true;
-            return Err(CollectError::Absent("no cgroup with a readable CPU or memory controller was found".into()));
         }
         let outcome = self.parts.collect(elapsed, table);
         self.is_doubtful = matches!(outcome, Err(CollectError::Read { .. }));
@@ -113,7 +130,10 @@ impl Collector for Cgroup {
     }
 
     fn notes(&self) -> Vec<Note> {
-        self.parts.notes().to_vec()
+        let missing = self.problem.iter().filter(|_| self.parts.is_empty());
+        let missing =
+            missing.map(|problem| Note { path: self.proc.join("self/cgroup"), problem: Some(problem.clone()) });
+        self.parts.notes().iter().cloned().chain(missing).collect()
     }
 }
 
@@ -157,8 +177,8 @@ pub fn add_parts(parts: &mut Parts, probe: &mut Probe, groups: &Groups, owner: O
         parts.add(|cells| usage::Memory::new(source, owner, cells));
     }
     for resource in pressure::RESOURCES {
-        let Some(dir) = &groups.unified else { break };
-        let Some(file) = probe.optional(dir.join(format!("{resource}.pressure"))) else { continue };
+        let Some(place) = &groups.unified else { break };
+        let Some(file) = probe.optional(place.dir.join(format!("{resource}.pressure"))) else { continue };
         let labels = vec![("owner", owner.as_str().to_owned()), ("resource", resource.to_owned())];
         parts.add(|_| Pressure::new(file, METRICS_OF_PRESSURE, labels));
     }

@@ -5,7 +5,12 @@
 //! them. Left out are file systems of the kernel (`proc`, `cgroup`, …) and those without blocks of their own.
 //!
 //! A file system is reported once, however often it is mounted: in a container, each volume may be a bind mount of one
-//! disk. The mount that shows all of it is preferred, then the one with the shortest path.
+//! disk. The mount that shows all of it is preferred, then the one with the shortest path. A mount that no path leads to
+//! is none: asking for its path would tell another's figures.
+//!
+//! Where containers run, each brings an overlay of the host's disk and some small memory disks: they come and go, and
+//! say nothing that the disk below does not. They are left out; and where there are more file systems than are
+//! reported, those of real devices come first.
 
 use super::file::{KeptFile, Probe};
 use super::mounts::{self, Mount};
@@ -21,6 +26,7 @@ use rustix::fs::{StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,22 +68,37 @@ const KERNEL_TYPES: [&str; 30] = [
 ];
 
 /// File systems whose server may be gone.
-const NETWORK_TYPES: [&str; 14] = [
+const NETWORK_TYPES: [&str; 19] = [
     "9p",
     "acfs",
     "afs",
+    "beegfs",
     "ceph",
     "cifs",
     "coda",
-    "glusterfs",
+    "fuse", // whatever a program serves; those of disks are called fuseblk
     "gfs2",
+    "glusterfs",
+    "gpfs",
     "lustre",
     "ncpfs",
     "nfs",
     "nfs4",
     "ocfs2",
+    "orangefs",
+    "pvfs2",
     "smb3",
 ];
+
+/// Where container runtimes and the kubelet keep what they mount for their containers.
+const RUNTIME_PLACES: [&str; 5] =
+    ["/run/containerd", "/run/docker", "/var/lib/containers", "/var/lib/docker", "/var/lib/kubelet"];
+
+/// What they mount there for each container: its root, and its shared memory and secrets.
+const RUNTIME_TYPES: [&str; 2] = ["overlay", "tmpfs"];
+
+/// File systems of disks that the kernel gives no device number of one disk, since they may have several.
+const POOL_TYPES: [&str; 2] = ["btrfs", "zfs"];
 
 /// At and below these, mounts are the kernel's or the container runtime's (devices, tokens, name resolution), whatever
 /// their type.
@@ -99,17 +120,33 @@ pub enum NetworkMounts {
 
 /// The source `filesystem`.
 pub struct Filesystem {
+    mountinfo: PathBuf,
+    network: NetworkMounts,
+    ask: Ask,
     parts: Parts,
 }
+
+/// Asks a file system for its space: `statvfs`, except in tests.
+type Ask = fn(&Path) -> rustix::io::Result<StatVfs>;
 
 struct Mounts {
     file: KeptFile,
     network: NetworkMounts,
+    ask: Ask,
     /// The file's content when the list below was made of it.
     seen: Vec<u8>,
     list: Vec<Watched>,
-    unreported: Option<Cell>,
-    unreported_count: usize,
+    /// How many there are beyond the limit.
+    beyond: usize,
+    unreported: Option<Unreported>,
+}
+
+/// How many file systems are not reported, by reason.
+struct Unreported {
+    /// More than [`FILESYSTEMS_MAX`].
+    limit: Cell,
+    /// Not ours to ask.
+    permission: Cell,
 }
 
 struct Watched {
@@ -127,19 +164,17 @@ struct Watched {
 impl Filesystem {
     /// Reads the mounts of this process from `proc/self/mountinfo`. Never fails; asks no file system yet.
     pub fn new(proc: &Path, network: NetworkMounts) -> Self {
+        Self::asking(proc, network, |point| rustix::fs::statvfs(point))
+    }
+
+    fn asking(proc: &Path, network: NetworkMounts, ask: Ask) -> Self {
         let mut parts = Parts::default();
         let mut probe = Probe::default();
-        let file = probe.required(proc.join("self/mountinfo"));
-        parts.add(|_| Mounts {
-            file,
-            network,
-            seen: Vec::new(),
-            list: Vec::new(),
-            unreported: None,
-            unreported_count: 0,
-        });
+        let mountinfo = proc.join("self/mountinfo");
+        let file = probe.required(&mountinfo);
+        parts.add(|_| Mounts { file, network, ask, seen: Vec::new(), list: Vec::new(), beyond: 0, unreported: None });
         parts.add_notes(probe);
-        Self { parts }
+        Self { mountinfo, network, ask, parts }
     }
 }
 
@@ -152,8 +187,16 @@ impl Collector for Filesystem {
         self.parts.collect(elapsed, table)
     }
 
+    /// Asks each file system that would be reported.
     fn notes(&self) -> Vec<Note> {
-        self.parts.notes().to_vec()
+        let ask = |mount: Mount| {
+            let problem = (self.ask)(&mount.point).err().map(|errno| io::Error::from(errno).to_string());
+            Note { path: mount.point, problem }
+        };
+        // That the list itself cannot be read stands in the notes of the parts.
+        let mounts = KeptFile::new(&self.mountinfo).parse(mounts::parse).unwrap_or_default();
+        let asked = select(mounts, self.network).into_iter().map(ask);
+        self.parts.notes().iter().cloned().chain(asked).collect()
     }
 }
 
@@ -174,11 +217,14 @@ impl Mounts {
         })?;
         let Some(mounts) = changed else { return Ok(()) };
         let mut mounts = select(mounts, self.network);
-        mounts.retain(|mount| !matches!(rustix::fs::statvfs(&mount.point), Ok(space) if space.f_blocks == 0));
-        self.unreported_count = mounts.len().saturating_sub(FILESYSTEMS_MAX);
+        mounts.retain(|mount| !matches!((self.ask)(&mount.point), Ok(space) if space.f_blocks == 0));
+        self.beyond = mounts.len().saturating_sub(FILESYSTEMS_MAX);
+        mounts.sort_by_key(|mount| !is_of_device(mount));
         mounts.truncate(FILESYSTEMS_MAX);
+        mounts.sort_by(|a, b| a.point.cmp(&b.point));
         cells.clear();
-        self.unreported = Some(cells.push(&SYSTEM_FILESYSTEMS_UNREPORTED, &[]));
+        let mut unreported = |reason| cells.push(&SYSTEM_FILESYSTEMS_UNREPORTED, &[("reason", reason)]);
+        self.unreported = Some(Unreported { limit: unreported("limit"), permission: unreported("permission") });
         self.list = mounts.into_iter().map(|mount| Watched::new(mount, cells)).collect();
         Ok(())
     }
@@ -187,18 +233,23 @@ impl Mounts {
 impl Part for Mounts {
     fn read(&mut self, _elapsed: Duration, cells: &mut Cells) -> Result<(), CollectError> {
         self.refresh(cells)?;
-        cells.set_some(self.unreported.unwrap_or(Cell::NONE), Some(self.unreported_count as f64));
         let mut outcome = Ok(());
+        let mut refused = 0.0;
         for watched in &self.list {
-            match rustix::fs::statvfs(&watched.point) {
+            match (self.ask)(&watched.point) {
                 Ok(space) => watched.set(&space, cells),
-                // Unmounted since the list was read, or not ours to see: the series is stale, and that is all.
-                Err(Errno::NOENT | Errno::ACCESS | Errno::PERM) => {}
+                // Unmounted since the list was read: the series is stale, and that is all.
+                Err(Errno::NOENT) => {}
+                Err(Errno::ACCESS | Errno::PERM) => refused += 1.0,
                 Err(errno) => {
                     let error = CollectError::Read { path: watched.point.clone(), source: errno.into() };
                     outcome = outcome.and(Err(error));
                 }
             }
+        }
+        if let Some(unreported) = &self.unreported {
+            cells.set(unreported.limit, self.beyond as f64);
+            cells.set(unreported.permission, refused);
         }
         outcome
     }
@@ -233,12 +284,12 @@ impl Watched {
 
 /// The mounts to report: each file system once, none of those that the module's heading leaves out, by mount point.
 fn select(all: Vec<Mount>, network: NetworkMounts) -> Vec<Mount> {
-    let mut visible: BTreeMap<String, Mount> = BTreeMap::new();
-    for mount in all {
-        visible.insert(mount.point.to_string_lossy().into_owned(), mount); // a later mount hides the earlier
+    let mut by_point: BTreeMap<String, Mount> = BTreeMap::new();
+    for mount in mounts::visible(all) {
+        by_point.insert(mount.point.to_string_lossy().into_owned(), mount); // of two at one point, the later is seen
     }
     let mut by_device: BTreeMap<String, Mount> = BTreeMap::new();
-    for mount in visible.into_values().filter(|mount| is_wanted(mount, network)) {
+    for mount in by_point.into_values().filter(|mount| is_wanted(mount, network)) {
         match by_device.entry(mount.device.clone()) {
             Entry::Vacant(place) => {
                 place.insert(mount);
@@ -259,13 +310,21 @@ fn rank(mount: &Mount) -> (bool, usize) {
     (mount.root != Path::new("/"), mount.point.as_os_str().len())
 }
 
+/// Whether the space is a real device's, and not memory or a view of another file system.
+fn is_of_device(mount: &Mount) -> bool {
+    !mount.device.starts_with("0:") || POOL_TYPES.contains(&mount.fs_type.as_str())
+}
+
 fn is_wanted(mount: &Mount, network: NetworkMounts) -> bool {
     let fs_type = mount.fs_type.as_str();
     let is_place_of_kernel = KERNEL_PLACES.iter().any(|place| mount.point.starts_with(place));
+    let is_of_runtime =
+        RUNTIME_TYPES.contains(&fs_type) && RUNTIME_PLACES.iter().any(|place| mount.point.starts_with(place));
     let is_network = NETWORK_TYPES.contains(&fs_type) || fs_type.starts_with("fuse.");
     let point = mount.point.to_string_lossy();
     let is_label = |text: &str| text.len() <= LABEL_VALUE_MAX_BYTES && !text.contains('\0');
     !KERNEL_TYPES.contains(&fs_type)
+        && !is_of_runtime
         && (!is_place_of_kernel || mount.point == Path::new(SHARED_MEMORY))
         && (network == NetworkMounts::Include || !is_network)
         && [&point, fs_type, &mount.source].into_iter().all(is_label)

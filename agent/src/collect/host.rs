@@ -29,15 +29,15 @@ pub struct Host {
 // === impl Host ===
 
 impl Host {
-    /// Reads the CPU's counters once, so that the first pass can already tell the share used. `proc` is `/proc`, or a
-    /// copy in tests. Never fails: a file that cannot be read fails its part of each pass, and one that this kernel
+    /// Reads the CPU's counters once, so that an early pass can already tell the share used; `elapsed` is now, as in
+    /// [`Collector::collect`]. `proc` is `/proc`, or a copy in tests. Never fails: a file that cannot be read fails its part of each pass, and one that this kernel
     /// does not have is left out; [`Collector::notes`] says which.
-    pub fn new(proc: &Path) -> Self {
+    pub fn new(proc: &Path, elapsed: Duration) -> Self {
         let mut parts = Parts::default();
         let mut probe = Probe::default();
         let (stat, meminfo) = (probe.required(proc.join("stat")), probe.required(proc.join("meminfo")));
         let (average, uptime) = (probe.required(proc.join("loadavg")), probe.required(proc.join("uptime")));
-        parts.add(|cells| cpu::Cpu::new(stat, cells));
+        parts.add(|cells| cpu::Cpu::new(stat, elapsed, cells));
         parts.add(|cells| memory::Memory::new(meminfo, cells));
         parts.add(|cells| load::Load::new(average, cells));
         parts.add(|cells| load::Uptime::new(uptime, cells));
@@ -45,7 +45,8 @@ impl Host {
             parts.add(|cells| memory::Paging::new(file, cells));
         }
         if let Some(file) = probe.optional(proc.join("diskstats")) {
-            parts.add(|_| disk::Disks::new(file));
+            let sysfs = proc.parent().unwrap_or(proc).join("sys/class/block");
+            parts.add(|_| disk::Disks::new(file, sysfs));
         }
         if let Some(file) = probe.optional(proc.join("net/dev")) {
             parts.add(|_| network::Interfaces::new(file));

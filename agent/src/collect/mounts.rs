@@ -8,14 +8,22 @@
 //! *root* is which part of the file system is seen at the mount point: `/` for all of it, another for a bind mount or
 //! for a cgroup seen from a container. Spaces, tabs, newlines and backslashes stand as octal escapes.
 
-use super::parse::{Flaw, fields, lines};
+use super::parse::{Flaw, fields, lines, next_whole};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Mounts upon mounts that are followed; deeper than any real tree.
+const DEPTH_MAX: usize = 64;
 
 /// One line of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// Its number.
+    pub id: u64,
+    /// The mount that it stands on.
+    pub parent: u64,
     /// `major:minor`, equal for all mounts of one file system.
     pub device: String,
     /// Which directory of the file system is mounted.
@@ -35,8 +43,26 @@ pub fn parse(text: &[u8]) -> Result<Vec<Mount>, Flaw> {
     lines(text).map(parse_line).collect()
 }
 
+/// Those mounts that a path leads to. A mount is out of sight when another stands on top of it, or on a directory above
+/// it that belongs to the same mount as its own directory; and when what it stands on is out of sight.
+pub fn visible(all: Vec<Mount>) -> Vec<Mount> {
+    let places: HashSet<(u64, &Path)> = all.iter().map(|mount| (mount.parent, mount.point.as_path())).collect();
+    let by_id: HashMap<u64, &Mount> = all.iter().map(|mount| (mount.id, mount)).collect();
+    let is_topped = |mount: &Mount| mount.id != mount.parent && places.contains(&(mount.id, mount.point.as_path()));
+    let is_buried =
+        |mount: &Mount| mount.point.ancestors().skip(1).any(|above| places.contains(&(mount.parent, above)));
+    let is_seen = |mount| {
+        let mut below = std::iter::successors(Some(mount), |mount: &&Mount| by_id.get(&mount.parent).copied());
+        !is_topped(mount) && !below.by_ref().take(DEPTH_MAX).any(is_buried)
+    };
+    let seen: Vec<bool> = all.iter().map(is_seen).collect();
+    all.into_iter().zip(seen).filter_map(|(mount, is_seen)| is_seen.then_some(mount)).collect()
+}
+
 fn parse_line(line: &[u8]) -> Result<Mount, Flaw> {
-    let mut fields = fields(line).skip(2);
+    let mut fields = fields(line);
+    let id = next_whole(&mut fields, "the number of a mount")?;
+    let parent = next_whole(&mut fields, "the number of the mount below it")?;
     let mut next = || fields.next().ok_or_else(|| Flaw::new("10 fields of a mount", line));
     let device = next()?;
     let (root, point, _options) = (next()?, next()?, next()?);
@@ -46,6 +72,8 @@ fn parse_line(line: &[u8]) -> Result<Mount, Flaw> {
     // A file system without a name, and only such, may lack its source: the field is then empty, and the next moves up.
     let super_options = next().unwrap_or_default();
     Ok(Mount {
+        id,
+        parent,
         device: text_of(device),
         root: path_of(root),
         point: path_of(point),
@@ -92,6 +120,8 @@ mod tests {
     fn the_example_of_the_manual_is_understood() {
         let mounts = parse(LINES.as_bytes()).expect("well formed");
         let expected = Mount {
+            id: 36,
+            parent: 35,
             device: "98:0".into(),
             root: "/mnt1".into(),
             point: "/mnt 2".into(),
@@ -139,6 +169,22 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_is_seen_unless_another_stands_on_it_or_on_a_directory_above_it() {
+        let seen = |lines: &[(u64, u64, &str)]| {
+            let lines =
+                lines.iter().map(|(id, parent, point)| format!("{id} {parent} 0:{id} / {point} rw - ext4 x rw\n"));
+            let mounts = visible(parse(lines.collect::<String>().as_bytes()).expect("well formed"));
+            mounts.iter().map(|mount| mount.id).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 1, "/ab")]), [1, 2, 3, 4], "a plain tree");
+        assert_eq!(seen(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a")]), [1, 3], "on top of another");
+        assert_eq!(seen(&[(1, 0, "/"), (2, 1, "/a/b"), (3, 1, "/a")]), [1, 3], "under a later mount on /a");
+        let below = [(1, 0, "/"), (2, 1, "/a/b"), (4, 2, "/a/b/c"), (3, 1, "/a"), (5, 3, "/a/b")];
+        assert_eq!(seen(&below), [1, 3, 5], "what stands on what is out of sight, and a new one in its place");
+        assert_eq!(seen(&[(7, 7, "/")]), [7], "a root that names itself");
+    }
+
+    #[test]
     fn a_line_cut_before_its_type_is_malformed() {
         let flaw = parse(b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1").expect_err("refused").to_string();
         assert!(flaw.starts_with("expected 10 fields of a mount"), "{flaw}");
@@ -154,7 +200,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic_nor_grow(bytes: Vec<u8>) {
-            let _ = parse(&bytes);
+            if let Ok(mounts) = parse(&bytes) {
+                let count = mounts.len();
+                prop_assert!(visible(mounts).len() <= count);
+            }
             prop_assert!(unescaped(&bytes).len() <= bytes.len());
         }
     }

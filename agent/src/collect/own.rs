@@ -1,7 +1,7 @@
 //! The source `agent`: the agent's own metrics, sent like any other.
 //!
-//! The registry gives its samples in the same order each time; only when one is new (a reason that was never counted)
-//! is the table declared anew.
+//! The registry gives its samples in the same order each time; only when one is new (a reason that was never counted),
+//! or somebody else emptied the table, is it declared anew.
 
 use crate::collect::file::KeptFile;
 use crate::collect::{CollectError, Collector, Slot, Table};
@@ -13,6 +13,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
+/// The source's name.
+pub const NAME: &str = "agent";
+
 /// Reads the registry, and our own memory and CPU time.
 pub struct Own {
     telemetry: Telemetry,
@@ -20,6 +23,8 @@ pub struct Own {
     stat: KeptFile,
     /// Each sample's name and labels, and where its value goes.
     known: Vec<(String, Slot)>,
+    /// The table's generation in which they were declared.
+    declared: Option<u64>,
 }
 
 /// One sample of the registry.
@@ -33,7 +38,7 @@ struct Reading {
 impl Own {
     /// Of the registry `telemetry`; `proc` is where procfs is mounted.
     pub fn new(proc: &Path, telemetry: Telemetry, meters: Meters) -> Self {
-        Self { telemetry, meters, stat: KeptFile::new(proc.join("self/stat")), known: Vec::new() }
+        Self { telemetry, meters, stat: KeptFile::new(proc.join("self/stat")), known: Vec::new(), declared: None }
     }
 
     /// Fields 14, 15 (CPU ticks) and 24 (resident pages) of `/proc/self/stat`; see proc(5).
@@ -70,15 +75,17 @@ impl Own {
 
 impl Collector for Own {
     fn name(&self) -> &'static str {
-        "agent"
+        NAME
     }
 
     fn collect(&mut self, _: Duration, table: &mut Table) -> Result<(), CollectError> {
         let measured = self.measure();
         let readings = self.readings();
-        if !readings.iter().map(|reading| &reading.identity).eq(self.known.iter().map(|(identity, _)| identity)) {
+        let is_known = readings.iter().map(|reading| &reading.identity).eq(self.known.iter().map(|(name, _)| name));
+        if !is_known || self.declared != Some(table.generation()) {
             table.redefine();
             self.known.clear();
+            self.declared = Some(table.generation());
             for reading in &readings {
                 let labels: Vec<(&str, &str)> = reading.labels.iter().map(|(l, t)| (l.as_str(), t.as_str())).collect();
                 self.known.push((reading.identity.clone(), table.series(reading.row, &labels)?));

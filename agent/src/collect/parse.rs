@@ -32,7 +32,7 @@ impl Flaw {
 }
 
 /// The lines of a text, without their ends and without empty ones.
-pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
@@ -52,10 +52,12 @@ pub fn whole(field: &[u8]) -> Option<u64> {
     })
 }
 
-/// A number such as `0.44`: digits with at most one point among them; no sign, no exponent, no `inf`.
+/// A number such as `0.44`: digits with at most one point among them; no sign, no exponent, no `inf`, and not so many
+/// digits that it would be infinite.
 pub fn decimal(field: &[u8]) -> Option<f64> {
-    let plain = field.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
-    plain.then(|| std::str::from_utf8(field).ok()?.parse().ok()).flatten()
+    let is_plain = field.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    let value: f64 = if is_plain { std::str::from_utf8(field).ok()?.parse().ok()? } else { return None };
+    value.is_finite().then_some(value)
 }
 
 /// The next field as a whole number, or the flaw that says what it should have been.
@@ -129,6 +131,8 @@ mod tests {
         for wrong in ["", ".", "-0.1", "1e9", "inf", "NaN", "1.2.3", "1,5"] {
             assert_eq!(decimal(wrong.as_bytes()), None, "{wrong:?}");
         }
+        assert_eq!(decimal(&[b'9'; 400]), None, "more than a number can hold");
+        assert!(decimal(&[b'9'; 300]).is_some());
     }
 
     #[test]

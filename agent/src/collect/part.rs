@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariants: a cell that its part has not set in this pass is stale; a part that fails leaves the others whole; the
-//! series of a table change only in a pass in which a part's cells changed.
+//! series of a table change only in a pass in which a part's cells changed, or after somebody else emptied the table,
+//! as happens when a pass panics.
 
 use super::file::Probe;
 use super::{CollectError, Note, Slot, Table};
@@ -41,6 +42,8 @@ pub struct Cell(usize);
 pub struct Parts {
     entries: Vec<Entry>,
     notes: Vec<Note>,
+    /// The table's generation in which all series were declared.
+    declared: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -158,11 +161,13 @@ impl Parts {
             entry.cells.begin_pass();
             outcome = outcome.and(entry.part.read(elapsed, &mut entry.cells));
         }
-        if self.entries.iter().any(|entry| entry.cells.changed) {
+        let is_changed = self.entries.iter().any(|entry| entry.cells.changed);
+        if is_changed || self.declared != Some(table.generation()) {
             table.redefine();
             for entry in &mut self.entries {
                 outcome = outcome.and(entry.declare(table));
             }
+            self.declared = Some(table.generation());
         }
         for entry in &self.entries {
             for (slot, declared) in entry.slots.iter().zip(&entry.cells.list) {

@@ -38,8 +38,9 @@ fn redefining_forgets_series_and_values_and_counts_a_generation() {
 fn an_error_names_its_file_and_its_chain_says_what_the_kernel_said() {
     let source = io::Error::from_raw_os_error(13);
     let error = CollectError::Read { path: "/proc/1/io".into(), source };
-    assert_eq!(error.to_string(), "cannot read /proc/1/io");
-    assert_eq!(runtime::log::chain(&error), "cannot read /proc/1/io: Permission denied (os error 13)");
+    let text = "cannot read /proc/1/io; run the agent as the user who may, or as root";
+    assert_eq!(error.to_string(), text);
+    assert_eq!(runtime::log::chain(&error), format!("{text}: Permission denied (os error 13)"));
 }
 
 #[test]
@@ -125,11 +126,11 @@ fn a_name_that_is_no_label_is_refused_and_leaves_the_table_as_it_was() {
 #[test]
 fn more_series_than_a_schema_holds_are_refused_by_number() {
     let mut table = Table::default();
-    for index in 0..proto::limits::SERIES_PER_SCHEMA_MAX {
+    for index in 0..SERIES_PER_SCHEMA_MAX {
         table.series(&SYSTEM_CPU_SECONDS_TOTAL, &[("mode", &index.to_string())]).expect("within the limit");
     }
     let error = table.series(&SYSTEM_LOAD1, &[]).expect_err("one too many");
-    assert_eq!(error.to_string(), "2001 series are more than one source may report");
+    assert!(error.to_string().starts_with("2001 series are more than the 2000 that one source may report;"), "{error}");
 }
 
 #[test]
@@ -138,6 +139,28 @@ fn each_target_is_named_in_what_is_said_of_it() {
     assert_eq!(said(Target::Pid(7)), "process 7");
     assert_eq!(said(Target::Name("node".into())), "a process called \"node\"");
     assert!(said(Target::Neighbour).contains("another container"));
+}
+
+#[test]
+fn every_error_has_its_reason_and_says_what_to_do() {
+    let read = |errno: Errno| CollectError::Read { path: "/x".into(), source: errno.into() };
+    let malformed = CollectError::Malformed { path: "/x".into(), problem: "a problem".into() };
+    let name = SeriesKey::try_new("x", [("mode", "\0")]).expect_err("a NUL");
+    let errors = [
+        read(Errno::ACCESS),
+        read(Errno::MFILE),
+        read(Errno::NOENT),
+        read(Errno::IO),
+        malformed,
+        process::not_found(&Target::Neighbour),
+        CollectError::TooManySeries(2001),
+        name.into(),
+    ];
+    let mut reasons: Vec<&str> = errors.iter().map(CollectError::reason).collect();
+    assert!(errors.iter().all(|error| error.to_string().contains("; ")), "{errors:#?}");
+    reasons.dedup();
+    reasons.push(CollectError::PANIC);
+    assert_eq!(reasons, CollectError::REASONS);
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub(super) const AGENT_ROWS: &[&Metric] = &[
     &COLLECTOR_HEALTHY,
     &COLLECTOR_DURATION_SECONDS,
     &AGENT_DROPPED_PASSES_TOTAL,
+    &AGENT_DROPPED_VALUES_TOTAL,
     &SPOOL_RECORDS_IN_TOTAL,
     &SPOOL_RECORDS_OUT_TOTAL,
     &SPOOL_RECORDS_DROPPED_TOTAL,
@@ -51,8 +52,8 @@ pub const COLLECTOR_FAILURES_TOTAL: Metric = Metric {
     name: "monitoring_collector_failures_total",
     kind: Counter,
     unit: "1",
-    labels: &["collector"],
-    help: "Collection passes that failed wholly or in part, by collector.",
+    labels: &["collector", "reason"],
+    help: "Collection passes that failed wholly or in part, by collector and reason of the first failure.",
 };
 /// Passes that overran.
 pub const COLLECTOR_OVERRUNS_TOTAL: Metric = Metric {
@@ -85,6 +86,14 @@ pub const AGENT_DROPPED_PASSES_TOTAL: Metric = Metric {
     unit: "1",
     labels: &["reason"],
     help: "Passes that never reached the spool, by reason.",
+};
+/// Values left out of passes.
+pub const AGENT_DROPPED_VALUES_TOTAL: Metric = Metric {
+    name: "monitoring_agent_values_dropped_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Values left out of passes that were sent without them, by reason.",
 };
 /// Records put into the spool.
 pub const SPOOL_RECORDS_IN_TOTAL: Metric = Metric {

@@ -58,7 +58,7 @@ pub(super) const SYSTEM_ROWS: &[&Metric] = &[
     &SYSTEM_FILESYSTEM_FILES_FREE,
     &SYSTEM_FILESYSTEM_READONLY,
     &SYSTEM_FILESYSTEMS_UNREPORTED,
-    &CGROUP_CPU_USAGE_PERCENT,
+    &CGROUP_CPU_USAGE_RATIO,
     &CGROUP_CPU_SECONDS_TOTAL,
     &CGROUP_CPU_USER_SECONDS_TOTAL,
     &CGROUP_CPU_SYSTEM_SECONDS_TOTAL,
@@ -72,10 +72,10 @@ pub(super) const SYSTEM_ROWS: &[&Metric] = &[
     &CGROUP_MEMORY_OOM_KILLS_TOTAL,
     &CGROUP_PRESSURE_WAITING_SECONDS_TOTAL,
     &CGROUP_PRESSURE_STALLED_SECONDS_TOTAL,
-    &SERVICE_CPU_USAGE_PERCENT,
+    &SERVICE_CPU_USAGE_RATIO,
     &SERVICE_CPU_SECONDS_TOTAL,
     &SERVICE_MEMORY_USAGE_BYTES,
-    &SERVICE_PROCESS_CPU_USAGE_PERCENT,
+    &SERVICE_PROCESS_CPU_USAGE_RATIO,
     &SERVICE_PROCESS_CPU_USER_SECONDS_TOTAL,
     &SERVICE_PROCESS_CPU_SYSTEM_SECONDS_TOTAL,
     &SERVICE_PROCESS_RESIDENT_MEMORY_BYTES,
@@ -158,12 +158,12 @@ pub const SYSTEM_MEMORY_USAGE_BYTES: Metric =
     gauge("system_memory_usage_bytes", "bytes", &[], "Memory in use on the host: total minus available.");
 /// Memory of the host.
 pub const SYSTEM_MEMORY_TOTAL_BYTES: Metric = gauge("system_memory_total_bytes", "bytes", &[], "Memory of the host.");
-/// Memory that new programs can have without swapping, as the kernel estimates it.
+/// Memory that new programs can have without swapping, as the kernel estimates it; where it does not, free memory, buffers and page cache without shared memory.
 pub const SYSTEM_MEMORY_AVAILABLE_BYTES: Metric = gauge(
     "system_memory_available_bytes",
     "bytes",
     &[],
-    "Memory that new programs can have without swapping, as the kernel estimates it.",
+    "Memory that new programs can have without swapping, as the kernel estimates it; where it does not, free memory, buffers and page cache without shared memory.",
 );
 /// Memory that nothing uses, not even the page cache.
 pub const SYSTEM_MEMORY_FREE_BYTES: Metric =
@@ -317,18 +317,22 @@ pub const SYSTEM_FILESYSTEM_FILES_FREE: Metric =
 /// 1 where the file system is mounted read-only, else 0.
 pub const SYSTEM_FILESYSTEM_READONLY: Metric =
     gauge("system_filesystem_readonly", "1", OF_FILESYSTEM, "1 where the file system is mounted read-only, else 0.");
-/// File systems beyond the limit of those reported.
-pub const SYSTEM_FILESYSTEMS_UNREPORTED: Metric =
-    gauge("system_filesystems_unreported", "1", &[], "File systems beyond the limit of those reported.");
+/// File systems that are not reported: beyond the limit of those reported, or not the agent's to ask.
+pub const SYSTEM_FILESYSTEMS_UNREPORTED: Metric = gauge(
+    "system_filesystems_unreported",
+    "1",
+    &["reason"],
+    "File systems that are not reported, by reason: limit (beyond those reported) or permission (not ours to ask).",
+);
 
 // === Control groups; `owner` is `agent` or `service` ===
 
-/// Share of one core used by the cgroup since the pass before: 100 is one core, so 0 to 100 times the number of cores.
-pub const CGROUP_CPU_USAGE_PERCENT: Metric = gauge(
-    "cgroup_cpu_usage_percent",
-    "percent",
+/// CPU time used by the cgroup since the pass before, as a ratio of one CPU's: 1 is one CPU, so 0 to the number of CPUs.
+pub const CGROUP_CPU_USAGE_RATIO: Metric = gauge(
+    "cgroup_cpu_usage_ratio",
+    "ratio",
     &["owner"],
-    "Share of one core used by the cgroup since the pass before: 100 is one core, so 0 to 100 times the number of cores.",
+    "CPU time used by the cgroup since the pass before, as a ratio of one CPU's: 1 is one CPU, so 0 to the number of CPUs.",
 );
 /// CPU time of the cgroup.
 pub const CGROUP_CPU_SECONDS_TOTAL: Metric =
@@ -339,9 +343,13 @@ pub const CGROUP_CPU_USER_SECONDS_TOTAL: Metric =
 /// CPU time of the cgroup in the kernel.
 pub const CGROUP_CPU_SYSTEM_SECONDS_TOTAL: Metric =
     counter("cgroup_cpu_system_seconds_total", "seconds", &["owner"], "CPU time of the cgroup in the kernel.");
-/// How many cores the cgroup may use; absent without a limit.
-pub const CGROUP_CPU_LIMIT_CORES: Metric =
-    gauge("cgroup_cpu_limit_cores", "1", &["owner"], "How many cores the cgroup may use; absent without a limit.");
+/// How many CPUs the cgroup may use, by its own limit and those above it that can be seen; absent without a limit.
+pub const CGROUP_CPU_LIMIT_CORES: Metric = gauge(
+    "cgroup_cpu_limit_cores",
+    "1",
+    &["owner"],
+    "How many CPUs the cgroup may use, by its own limit and those above it that can be seen; absent without a limit.",
+);
 /// Periods in which the limit of CPU time was enforced.
 pub const CGROUP_CPU_PERIODS_TOTAL: Metric =
     counter("cgroup_cpu_periods_total", "1", &["owner"], "Periods in which the limit of CPU time was enforced.");
@@ -362,12 +370,12 @@ pub const CGROUP_CPU_THROTTLED_SECONDS_TOTAL: Metric = counter(
 /// Memory of the cgroup, with its page cache.
 pub const CGROUP_MEMORY_USAGE_BYTES: Metric =
     gauge("cgroup_memory_usage_bytes", "bytes", &["owner"], "Memory of the cgroup, with its page cache.");
-/// How much memory the cgroup may use; absent without a limit.
+/// How much memory the cgroup may use, by its own limit and those above it that can be seen; absent without a limit.
 pub const CGROUP_MEMORY_LIMIT_BYTES: Metric = gauge(
     "cgroup_memory_limit_bytes",
     "bytes",
     &["owner"],
-    "How much memory the cgroup may use; absent without a limit.",
+    "How much memory the cgroup may use, by its own limit and those above it that can be seen; absent without a limit.",
 );
 /// Memory of the cgroup without the page cache that can be given back at once, as the kubelet counts it.
 pub const CGROUP_MEMORY_WORKING_SET_BYTES: Metric = gauge(
@@ -400,12 +408,12 @@ pub const CGROUP_PRESSURE_STALLED_SECONDS_TOTAL: Metric = counter(
 
 // === The watched service; `source` is `cgroup` (its container) or `stat` (its main process) ===
 
-/// Share of one core used by the service since the pass before: 100 is one core, so 0 to 100 times the number of cores.
-pub const SERVICE_CPU_USAGE_PERCENT: Metric = gauge(
-    "service_cpu_usage_percent",
-    "percent",
+/// CPU time used by the service since the pass before, as a ratio of one CPU's: 1 is one CPU, so 0 to the number of CPUs.
+pub const SERVICE_CPU_USAGE_RATIO: Metric = gauge(
+    "service_cpu_usage_ratio",
+    "ratio",
     &["source"],
-    "Share of one core used by the service since the pass before: 100 is one core, so 0 to 100 times the number of cores.",
+    "CPU time used by the service since the pass before, as a ratio of one CPU's: 1 is one CPU, so 0 to the number of CPUs.",
 );
 /// CPU time of the service: of its cgroup where that can be read, else of its main process.
 pub const SERVICE_CPU_SECONDS_TOTAL: Metric = counter(
@@ -421,12 +429,12 @@ pub const SERVICE_MEMORY_USAGE_BYTES: Metric = gauge(
     &["source"],
     "Memory of the service: working set of its cgroup where that can be read, else resident memory of its main process.",
 );
-/// Share of one core used by the service's main process since the pass before: 100 is one core.
-pub const SERVICE_PROCESS_CPU_USAGE_PERCENT: Metric = gauge(
-    "service_process_cpu_usage_percent",
-    "percent",
+/// CPU time used by the service's main process since the pass before, as a ratio of one CPU's: 1 is one CPU.
+pub const SERVICE_PROCESS_CPU_USAGE_RATIO: Metric = gauge(
+    "service_process_cpu_usage_ratio",
+    "ratio",
     &[],
-    "Share of one core used by the service's main process since the pass before: 100 is one core.",
+    "CPU time used by the service's main process since the pass before, as a ratio of one CPU's: 1 is one CPU.",
 );
 /// CPU time of the service's main process in its program.
 pub const SERVICE_PROCESS_CPU_USER_SECONDS_TOTAL: Metric = counter(

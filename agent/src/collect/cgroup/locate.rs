@@ -17,17 +17,29 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The directories of a process's groups, for the controllers that we read.
+/// Groups above a process's own whose limits are looked at. A pod's is six deep at the most: slice, pod, container.
+const ABOVE_MAX: usize = 8;
+
+/// Where a process's groups are, for the controllers that we read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups {
     /// Version 1: limit and throttling of the CPU.
-    pub v1_cpu: Option<PathBuf>,
+    pub v1_cpu: Option<Place>,
     /// Version 1: CPU time.
-    pub v1_cpuacct: Option<PathBuf>,
+    pub v1_cpuacct: Option<Place>,
     /// Version 1: memory.
-    pub v1_memory: Option<PathBuf>,
+    pub v1_memory: Option<Place>,
     /// Version 2, also where it stands beside version 1 (hybrid) and has no controllers.
-    pub unified: Option<PathBuf>,
+    pub unified: Option<Place>,
+}
+
+/// Where one group is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The directories of the groups above it that can be seen, the nearest first: their limits hold for it too.
+    pub above: Vec<PathBuf>,
 }
 
 /// The groups that a process is in, by hierarchy.
@@ -51,15 +63,38 @@ pub fn locate(process: &Path, root: &Path, membership: &Membership) -> Result<Gr
         mounts
             .iter()
             .filter(|mount| has_controller(mount, controller))
-            .filter_map(|mount| directory(mount, group, root))
-            .find(|dir| dir.is_dir())
+            .filter_map(|mount| place(mount, group, root))
+            .find(|place| place.dir.is_dir())
     };
     Ok(Groups { v1_cpu: dir("cpu"), v1_cpuacct: dir("cpuacct"), v1_memory: dir("memory"), unified: dir("") })
+}
+
+// === impl Groups ===
+
+impl Groups {
+    /// Whether no group was found.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The directory and those above it: where a limit may stand.
+    pub fn dirs(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.dir.as_path()).chain(self.above.iter().map(PathBuf::as_path))
+    }
 }
 
 // === impl Membership ===
 
 impl Membership {
+    /// Whether there is no group.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// What `/proc/PID/cgroup` says; any user may read it.
     pub fn of(process: &Path) -> Result<Self, CollectError> {
         KeptFile::new(process.join("cgroup")).parse(Self::parse)
@@ -109,14 +144,19 @@ fn has_controller(mount: &Mount, controller: &str) -> bool {
 }
 
 /// Where `group` is seen through `mount`; `None` where the mount shows another part of the hierarchy.
-fn directory(mount: &Mount, group: &Path, root: &Path) -> Option<PathBuf> {
+fn place(mount: &Mount, group: &Path, root: &Path) -> Option<Place> {
     let below = group.strip_prefix(&mount.root).ok()?;
     let inside = mount.point.strip_prefix("/").ok()?;
     let is_ourselves = root.as_os_str().is_empty();
     let point = if is_ourselves { mount.point.clone() } else { root.join(inside) };
     // `/../b` below a root `/` is a group outside of what is mounted: its path would lead to another directory.
     let leads_out = below.components().any(|part| part == std::path::Component::ParentDir);
-    (!leads_out).then(|| if below.as_os_str().is_empty() { point.clone() } else { point.join(below) })
+    if leads_out {
+        return None;
+    }
+    let dir = if below.as_os_str().is_empty() { point.clone() } else { point.join(below) };
+    let above = dir.ancestors().skip(1).take_while(|dir| dir.starts_with(&point)).take(ABOVE_MAX);
+    Some(Place { above: above.map(Path::to_owned).collect(), dir })
 }
 
 #[cfg(test)]
@@ -130,8 +170,8 @@ mod tests {
     }
 
     fn seen(root: &str, group: &str) -> Option<String> {
-        let dir = directory(&mount(root, "/sys/fs/cgroup"), Path::new(group), Path::new(""));
-        dir.map(|dir| dir.display().to_string())
+        let place = place(&mount(root, "/sys/fs/cgroup"), Path::new(group), Path::new(""));
+        place.map(|place| place.dir.display().to_string())
     }
 
     #[test]
@@ -152,8 +192,19 @@ mod tests {
 
     #[test]
     fn the_groups_of_a_neighbour_are_seen_through_its_root() {
-        let dir = directory(&mount("/../b", "/sys/fs/cgroup"), Path::new("/../b"), Path::new("/proc/9/root"));
-        assert_eq!(dir, Some(PathBuf::from("/proc/9/root/sys/fs/cgroup")));
+        let place = place(&mount("/../b", "/sys/fs/cgroup"), Path::new("/../b"), Path::new("/proc/9/root"));
+        assert_eq!(place, Some(Place { dir: "/proc/9/root/sys/fs/cgroup".into(), above: Vec::new() }));
+    }
+
+    #[test]
+    fn the_groups_above_are_those_below_the_mount_point_and_not_without_end() {
+        let above = |group: &str| {
+            let place = place(&mount("/", "/sys/fs/cgroup"), Path::new(group), Path::new("")).expect("it is seen");
+            place.above.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>()
+        };
+        assert!(above("/").is_empty());
+        assert_eq!(above("/a/b"), ["/sys/fs/cgroup/a", "/sys/fs/cgroup"]);
+        assert_eq!(above(&"/x".repeat(50)).len(), ABOVE_MAX);
     }
 
     #[test]

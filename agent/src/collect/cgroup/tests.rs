@@ -78,7 +78,7 @@ fn agents(metric: &str) -> String {
 #[test]
 fn both_versions_report_the_same_group_alike() {
     let expected = [
-        ("cpu_usage_percent", 0.0),
+        ("cpu_usage_ratio", 0.0),
         ("cpu_seconds_total", 5.0),
         ("cpu_user_seconds_total", 3.0),
         ("cpu_system_seconds_total", 2.0),
@@ -107,15 +107,15 @@ fn version_2_also_tells_pressure() {
 }
 
 #[test]
-fn usage_is_percent_of_one_core_between_two_passes() {
+fn usage_is_a_ratio_of_one_cpu_between_two_passes() {
     let tree = v2();
     let mut source = Cgroup::new(tree.path(), Duration::ZERO);
     let mut table = Table::default();
     tree.edit("group/cpu.stat", "usage_usec 5000000", "usage_usec 7500000");
-    assert_eq!(values_after(&mut source, &mut table, 1000)[&agents("cpu_usage_percent")], 250.0);
+    assert_eq!(values_after(&mut source, &mut table, 1000)[&agents("cpu_usage_ratio")], 2.5);
     tree.edit("group/cpu.stat", "usage_usec 7500000", "usage_usec 100");
     let values = values_after(&mut source, &mut table, 2000);
-    assert!(!values.contains_key(&agents("cpu_usage_percent")), "a counter that went back has no share");
+    assert!(!values.contains_key(&agents("cpu_usage_ratio")), "a counter that went back has no share");
     assert_eq!(values[&agents("cpu_seconds_total")], 0.0001);
 }
 
@@ -151,6 +151,62 @@ fn version_1_takes_the_smallest_limit_of_the_groups_above() {
     let tree = v1();
     tree.edit("memory/memory.stat", "hierarchical_memory_limit 8192", "hierarchical_memory_limit 1024");
     assert_eq!(values_of(&tree)[&agents("memory_limit_bytes")], 1024.0);
+}
+
+/// `group` is two levels below what is mounted; the pod above it has the smaller limits.
+#[test]
+fn a_limit_of_a_group_above_holds_for_the_group_below() {
+    let tree = v2();
+    tree.write("pod/cpu.max", "50000 100000\n");
+    tree.write("pod/memory.max", "2048\n");
+    tree.write("pod/container/cpu.stat", "usage_usec 5000000\n");
+    tree.write("pod/container/cpu.max", "max 100000\n");
+    tree.write("pod/container/memory.current", "1000\n");
+    tree.write("pod/container/memory.max", "4096\n");
+    tree.write("self/cgroup", "0::/pod/container\n");
+    let point = tree.path().display().to_string();
+    tree.write("self/mountinfo", format!("31 23 0:28 / {point} ro - cgroup2 cgroup ro\n"));
+    let values = values_of(&tree);
+    assert_eq!((values[&agents("cpu_limit_cores")], values[&agents("memory_limit_bytes")]), (0.5, 2048.0));
+
+    let old = v1();
+    old.write("cpu/inner/cpuacct.usage", "5000000000\n");
+    old.write("cpu/inner/cpu.cfs_quota_us", "-1\n");
+    old.write("cpu/inner/cpu.cfs_period_us", "100000\n");
+    old.edit("self/cgroup", "3:cpu,cpuacct:/docker/ab", "3:cpu,cpuacct:/docker/ab/inner");
+    assert_eq!(values_of(&old)[&agents("cpu_limit_cores")], 1.5, "that of the group above");
+}
+
+#[test]
+fn that_no_group_is_found_is_noted_with_its_reason() {
+    let tree = v2();
+    tree.write("self/mountinfo", "");
+    let noted = |tree: &Tree| {
+        let notes = Cgroup::new(tree.path(), Duration::ZERO).notes();
+        notes.last().and_then(|note| note.problem.clone()).expect("a problem")
+    };
+    assert!(noted(&tree).starts_with("no cgroup found, because no mount shows"), "{}", noted(&tree));
+    tree.remove("self/mountinfo");
+    assert!(noted(&tree).contains("mountinfo"), "{}", noted(&tree));
+    let without_controllers = v2();
+    for file in V2_FILES {
+        without_controllers.remove(file);
+    }
+    assert!(noted(&without_controllers).contains("neither CPU time nor memory"), "{}", noted(&without_controllers));
+}
+
+/// As a directory stands in its place, the file is there and cannot be read, whoever asks.
+#[test]
+fn a_controllers_file_that_cannot_be_read_at_the_start_fails_and_comes_back() {
+    let tree = v2();
+    tree.remove("group/memory.current");
+    tree.write("group/memory.current/in-its-place", "");
+    let mut source = Cgroup::new(tree.path(), Duration::ZERO);
+    let mut table = Table::default();
+    assert_eq!(pass(&mut source, &mut table, 1000).expect_err("refused").reason(), "unreadable");
+    tree.remove("group/memory.current");
+    tree.write("group/memory.current", "1000\n");
+    assert_eq!(values_after(&mut source, &mut table, 2000)[&agents("memory_usage_bytes")], 1000.0);
 }
 
 #[test]
@@ -232,8 +288,10 @@ fn after_a_file_became_unreadable_the_group_is_looked_for_again() {
     source.parts = Parts::default();
     let dir = tree.path().join("group");
     source.parts.add(|_| Pressure::new(super::super::file::KeptFile::new(dir), METRICS_OF_PRESSURE, vec![]));
-    assert!(matches!(pass(&mut source, &mut table, 1000), Err(CollectError::Read { .. })));
-    assert_eq!(values_after(&mut source, &mut table, 2000)[&agents("cpu_seconds_total")], 5.0);
+    for elapsed_ms in [1000, 2000, 9999] {
+        assert!(matches!(pass(&mut source, &mut table, elapsed_ms), Err(CollectError::Read { .. })));
+    }
+    assert_eq!(values_after(&mut source, &mut table, 10_000)[&agents("cpu_seconds_total")], 5.0);
 }
 
 #[test]
@@ -376,14 +434,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn a_groups_share_is_what_it_used_of_the_time(used_ms in 0_u64..100_000, window_ms in 10_u64..100_000) {
+    fn a_groups_share_is_what_it_used_of_the_time(used_ms in 0_u64..100_000, window_ms in 100_u64..100_000) {
         let tree = v2();
         let mut source = Cgroup::new(tree.path(), Duration::ZERO);
         let usage = 5_000_000 + used_ms * 1000;
         tree.edit("group/cpu.stat", "usage_usec 5000000", &format!("usage_usec {usage}"));
         let values = values_after(&mut source, &mut Table::default(), window_ms);
-        let expected = 100.0 * used_ms as f64 / window_ms as f64;
-        prop_assert!((values[&agents("cpu_usage_percent")] - expected).abs() < 1e-6 * expected.max(1.0));
+        let expected = used_ms as f64 / window_ms as f64;
+        prop_assert!((values[&agents("cpu_usage_ratio")] - expected).abs() < 1e-6 * expected.max(1.0));
     }
 }
 

@@ -10,9 +10,9 @@ use crate::collect::part::{Cell, Cells, Part};
 use crate::collect::rate::CpuShare;
 use proto::catalog::{
     CGROUP_CPU_LIMIT_CORES, CGROUP_CPU_PERIODS_TOTAL, CGROUP_CPU_SECONDS_TOTAL, CGROUP_CPU_SYSTEM_SECONDS_TOTAL,
-    CGROUP_CPU_THROTTLED_PERIODS_TOTAL, CGROUP_CPU_THROTTLED_SECONDS_TOTAL, CGROUP_CPU_USAGE_PERCENT,
+    CGROUP_CPU_THROTTLED_PERIODS_TOTAL, CGROUP_CPU_THROTTLED_SECONDS_TOTAL, CGROUP_CPU_USAGE_RATIO,
     CGROUP_CPU_USER_SECONDS_TOTAL, CGROUP_MEMORY_LIMIT_BYTES, CGROUP_MEMORY_OOM_KILLS_TOTAL, CGROUP_MEMORY_USAGE_BYTES,
-    CGROUP_MEMORY_WORKING_SET_BYTES, Metric, SERVICE_CPU_SECONDS_TOTAL, SERVICE_CPU_USAGE_PERCENT,
+    CGROUP_MEMORY_WORKING_SET_BYTES, Metric, SERVICE_CPU_SECONDS_TOTAL, SERVICE_CPU_USAGE_RATIO,
     SERVICE_MEMORY_USAGE_BYTES,
 };
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub enum MemorySource {
 pub struct Cpu {
     source: CpuSource,
     share: CpuShare,
-    usage_percent: Cell,
+    usage_ratio: Cell,
     seconds: Cell,
     user_seconds: Cell,
     system_seconds: Cell,
@@ -68,7 +68,7 @@ impl CpuSource {
     /// Version 1 where the group has it, since in a hybrid host the controllers are there.
     pub fn open(groups: &Groups, probe: &mut Probe) -> Option<Self> {
         let v1 = v1::Cpu::open(groups, probe).map(Self::V1);
-        v1.or_else(|| v2::Cpu::open(groups.unified.as_deref()?, probe).map(Self::V2))
+        v1.or_else(|| v2::Cpu::open(groups, probe).map(Self::V2))
     }
 
     fn read(&mut self, reading: &mut CpuReading) -> Result<(), CollectError> {
@@ -84,8 +84,8 @@ impl CpuSource {
 impl MemorySource {
     /// Version 1 where the group has it, since in a hybrid host the controllers are there.
     pub fn open(groups: &Groups, probe: &mut Probe) -> Option<Self> {
-        let v1 = groups.v1_memory.as_deref().and_then(|dir| v1::Memory::open(dir, probe)).map(Self::V1);
-        v1.or_else(|| v2::Memory::open(groups.unified.as_deref()?, probe).map(Self::V2))
+        let v1 = groups.v1_memory.as_ref().and_then(|place| v1::Memory::open(&place.dir, probe)).map(Self::V1);
+        v1.or_else(|| v2::Memory::open(groups, probe).map(Self::V2))
     }
 
     fn read(&mut self, reading: &mut MemoryReading) -> Result<(), CollectError> {
@@ -113,7 +113,7 @@ impl Cpu {
         Self {
             source,
             share,
-            usage_percent: push(&CGROUP_CPU_USAGE_PERCENT),
+            usage_ratio: push(&CGROUP_CPU_USAGE_RATIO),
             seconds: push(&CGROUP_CPU_SECONDS_TOTAL),
             user_seconds: push(&CGROUP_CPU_USER_SECONDS_TOTAL),
             system_seconds: push(&CGROUP_CPU_SYSTEM_SECONDS_TOTAL),
@@ -121,7 +121,7 @@ impl Cpu {
             periods: push(&CGROUP_CPU_PERIODS_TOTAL),
             throttled_periods: push(&CGROUP_CPU_THROTTLED_PERIODS_TOTAL),
             throttled_seconds: push(&CGROUP_CPU_THROTTLED_SECONDS_TOTAL),
-            headline: [&SERVICE_CPU_USAGE_PERCENT, &SERVICE_CPU_SECONDS_TOTAL]
+            headline: [&SERVICE_CPU_USAGE_RATIO, &SERVICE_CPU_SECONDS_TOTAL]
                 .map(|metric| headline(metric, owner, cells)),
         }
     }
@@ -131,8 +131,8 @@ impl Part for Cpu {
     fn read(&mut self, elapsed: Duration, cells: &mut Cells) -> Result<(), CollectError> {
         let mut reading = CpuReading::default();
         let outcome = self.source.read(&mut reading);
-        let usage_percent = reading.seconds.and_then(|seconds| self.share.update(elapsed, seconds));
-        cells.set_some(self.usage_percent, usage_percent);
+        let usage_ratio = reading.seconds.and_then(|seconds| self.share.update(elapsed, seconds));
+        cells.set_some(self.usage_ratio, usage_ratio);
         cells.set_some(self.seconds, reading.seconds);
         cells.set_some(self.user_seconds, reading.user_seconds);
         cells.set_some(self.system_seconds, reading.system_seconds);
@@ -140,7 +140,7 @@ impl Part for Cpu {
         cells.set_some(self.periods, reading.periods);
         cells.set_some(self.throttled_periods, reading.throttled_periods);
         cells.set_some(self.throttled_seconds, reading.throttled_seconds);
-        cells.set_some(self.headline[0], usage_percent);
+        cells.set_some(self.headline[0], usage_ratio);
         cells.set_some(self.headline[1], reading.seconds);
         outcome
     }

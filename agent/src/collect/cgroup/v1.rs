@@ -18,7 +18,8 @@ pub struct Cpu {
     usage: KeptFile,
     split: Option<KeptFile>,
     throttling: Option<KeptFile>,
-    limit: Option<Limit>,
+    /// Of the group and of those above it.
+    limits: Vec<Limit>,
     ticks_per_second: f64,
 }
 
@@ -42,18 +43,16 @@ struct Limit {
 impl Cpu {
     /// `None` where no group tells its CPU time.
     pub fn open(groups: &Groups, probe: &mut Probe) -> Option<Self> {
-        let accounting = groups.v1_cpuacct.as_deref()?;
+        let accounting = &groups.v1_cpuacct.as_ref()?.dir;
         let usage = probe.optional(accounting.join("cpuacct.usage"))?;
         let split = probe.optional(accounting.join("cpuacct.stat"));
-        let (mut throttling, mut limit) = (None, None);
-        if let Some(dir) = &groups.v1_cpu {
-            throttling = probe.optional(dir.join("cpu.stat"));
-            let quota = probe.optional(dir.join("cpu.cfs_quota_us"));
-            let period = probe.optional(dir.join("cpu.cfs_period_us"));
-            limit = quota.zip(period).map(|(quota, period)| Limit { quota, period });
+        let (mut throttling, mut limits) = (None, Vec::new());
+        if let Some(place) = &groups.v1_cpu {
+            throttling = probe.optional(place.dir.join("cpu.stat"));
+            limits = place.dirs().filter_map(|dir| Limit::open(dir, probe)).collect();
         }
         let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
-        Some(Self { usage, split, throttling, limit, ticks_per_second })
+        Some(Self { usage, split, throttling, limits, ticks_per_second })
     }
 
     /// Adds what can be read to `reading`.
@@ -71,13 +70,21 @@ impl Cpu {
             (reading.periods, reading.throttled_periods) = (periods, throttled_periods);
             reading.throttled_seconds = nanos.map(|nanos| nanos / NANOSECONDS_PER_SECOND);
         }
-        if let Some(Limit { quota, period }) = &mut self.limit
-            && let Some(quota) = quota.parse(parse_quota)?
-        {
-            let period = period.parse(parse_period)?;
-            reading.limit_cores = Some(quota as f64 / period as f64);
+        for Limit { quota, period } in &mut self.limits {
+            let Some(quota) = quota.parse(parse_quota)? else { continue };
+            let cores = quota as f64 / period.parse(parse_period)? as f64;
+            reading.limit_cores = Some(reading.limit_cores.map_or(cores, |smallest| smallest.min(cores)));
         }
         Ok(())
+    }
+}
+
+// === impl Limit ===
+
+impl Limit {
+    fn open(dir: &Path, probe: &mut Probe) -> Option<Self> {
+        let quota = probe.optional(dir.join("cpu.cfs_quota_us"))?;
+        Some(Self { quota, period: probe.optional(dir.join("cpu.cfs_period_us"))? })
     }
 }
 

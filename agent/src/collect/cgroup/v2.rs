@@ -1,28 +1,28 @@
 //! The files of a version 2 group: one directory, all controllers.
 //!
 //! `cpu.stat` is there in every group; what the controllers `cpu` and `memory` add is there where they are enabled and
-//! not in the root group.
+//! not in the root group. A group's limit is the smallest of its own and of those above it.
 
-use super::{CpuReading, MemoryReading};
+use super::{CpuReading, Groups, MemoryReading, Place};
 use crate::collect::CollectError;
 use crate::collect::file::{KeptFile, Probe};
 use crate::collect::parse::{Flaw, fields, keyed, next_whole, single, whole};
-use std::path::Path;
-
 const MICROSECONDS_PER_SECOND: f64 = 1e6;
 
 /// CPU of a version 2 group.
 #[derive(Debug)]
 pub struct Cpu {
     stat: KeptFile,
-    max: Option<KeptFile>,
+    /// Of the group and of those above it.
+    max: Vec<KeptFile>,
 }
 
 /// Memory of a version 2 group.
 #[derive(Debug)]
 pub struct Memory {
     current: KeptFile,
-    max: Option<KeptFile>,
+    /// Of the group and of those above it.
+    max: Vec<KeptFile>,
     stat: Option<KeptFile>,
     events: Option<KeptFile>,
 }
@@ -31,8 +31,10 @@ pub struct Memory {
 
 impl Cpu {
     /// `None` where the group does not tell its CPU time.
-    pub fn open(dir: &Path, probe: &mut Probe) -> Option<Self> {
-        Some(Self { stat: probe.optional(dir.join("cpu.stat"))?, max: probe.optional(dir.join("cpu.max")) })
+    pub fn open(groups: &Groups, probe: &mut Probe) -> Option<Self> {
+        let place = groups.unified.as_ref()?;
+        let stat = probe.optional(place.dir.join("cpu.stat"))?;
+        Some(Self { stat, max: limits(place, "cpu.max", probe) })
     }
 
     /// Adds what can be read to `reading`.
@@ -45,9 +47,7 @@ impl Cpu {
         reading.periods = periods.map(|count| count as f64);
         reading.throttled_periods = throttled_periods.map(|count| count as f64);
         reading.throttled_seconds = seconds(throttled);
-        if let Some(max) = &mut self.max {
-            reading.limit_cores = max.parse(parse_cpu_max)?;
-        }
+        reading.limit_cores = smallest(&mut self.max, parse_cpu_max)?;
         Ok(())
     }
 }
@@ -56,10 +56,12 @@ impl Cpu {
 
 impl Memory {
     /// `None` where the group does not tell its memory.
-    pub fn open(dir: &Path, probe: &mut Probe) -> Option<Self> {
+    pub fn open(groups: &Groups, probe: &mut Probe) -> Option<Self> {
+        let place = groups.unified.as_ref()?;
+        let dir = &place.dir;
         Some(Self {
             current: probe.optional(dir.join("memory.current"))?,
-            max: probe.optional(dir.join("memory.max")),
+            max: limits(place, "memory.max", probe),
             stat: probe.optional(dir.join("memory.stat")),
             events: probe.optional(dir.join("memory.events")),
         })
@@ -68,9 +70,7 @@ impl Memory {
     /// Adds what can be read to `reading`.
     pub fn read(&mut self, reading: &mut MemoryReading) -> Result<(), CollectError> {
         reading.usage_bytes = Some(self.current.parse(single)? as f64);
-        if let Some(max) = &mut self.max {
-            reading.limit_bytes = max.parse(parse_max)?.map(|bytes| bytes as f64);
-        }
+        reading.limit_bytes = smallest(&mut self.max, |text| Ok(parse_max(text)?.map(|bytes| bytes as f64)))?;
         if let Some(stat) = &mut self.stat {
             let [inactive_file] = stat.parse(|text| keyed(text, ["inactive_file"]))?;
             reading.inactive_file_bytes = inactive_file.map(|bytes| bytes as f64);
@@ -84,6 +84,24 @@ impl Memory {
 }
 
 // === helpers ===
+
+fn limits(place: &Place, file: &str, probe: &mut Probe) -> Vec<KeptFile> {
+    place.dirs().filter_map(|dir| probe.optional(dir.join(file))).collect()
+}
+
+/// The smallest limit in these files; `None` where none of them sets one.
+fn smallest(
+    files: &mut [KeptFile],
+    parser: impl Fn(&[u8]) -> Result<Option<f64>, Flaw>,
+) -> Result<Option<f64>, CollectError> {
+    let mut smallest: Option<f64> = None;
+    for file in files {
+        if let Some(limit) = file.parse(&parser)? {
+            smallest = Some(smallest.map_or(limit, |so_far| so_far.min(limit)));
+        }
+    }
+    Ok(smallest)
+}
 
 fn parse_cpu_stat(text: &[u8]) -> Result<[Option<u64>; 6], Flaw> {
     let values =

@@ -4,11 +4,14 @@
 //! Guest time is contained in user and nice, so the eight modes before it add up to all time. `iowait`, `idle` and
 //! `steal` are known to step back a little (the kernel corrects them); the share of CPU time used takes a step back as
 //! no time, and the exported counters stand still until they are overtaken.
+//!
+//! A key that is not there (a sandbox imitates the file with the least that programs look for) costs its own series.
 
 use crate::collect::CollectError;
 use crate::collect::file::KeptFile;
-use crate::collect::parse::{Flaw, fields, keyed_all, lines, next_whole, whole};
+use crate::collect::parse::{Flaw, fields, keyed, keyed_all, lines, next_whole, whole};
 use crate::collect::part::{Cell, Cells, Part};
+use crate::collect::rate::WINDOW_MIN;
 use proto::catalog::{
     SYSTEM_BOOT_TIME_SECONDS, SYSTEM_CONTEXT_SWITCHES_TOTAL, SYSTEM_CPU_SECONDS_TOTAL, SYSTEM_CPU_USAGE_PERCENT,
     SYSTEM_CPUS, SYSTEM_PROCESSES_BLOCKED, SYSTEM_PROCESSES_CREATED_TOTAL, SYSTEM_PROCESSES_RUNNING,
@@ -20,6 +23,9 @@ const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "so
 const IDLE: usize = 3;
 const IOWAIT: usize = 4;
 
+/// What else the file tells, a line each.
+const KEYS: [&str; 5] = ["ctxt", "btime", "processes", "procs_running", "procs_blocked"];
+
 /// A counter that falls further than this did not step back, it began anew (a restored snapshot of the machine).
 const STEP_BACK_MAX_SECONDS: f64 = 10.0;
 
@@ -28,8 +34,8 @@ const STEP_BACK_MAX_SECONDS: f64 = 10.0;
 pub struct Cpu {
     file: KeptFile,
     ticks_per_second: f64,
-    /// The modes' ticks at the end of the last window.
-    last: Option<[u64; 8]>,
+    /// Time and the modes' ticks at the end of the last window.
+    last: Option<(Duration, [u64; 8])>,
     usage_percent: Option<f64>,
     /// What was exported last, by mode.
     exported_seconds: [f64; 8],
@@ -41,11 +47,8 @@ struct Declared {
     usage: Cell,
     modes: [Cell; 8],
     count: Cell,
-    boot_time: Cell,
-    context_switches: Cell,
-    processes_created: Cell,
-    processes_running: Cell,
-    processes_blocked: Cell,
+    /// Of [`KEYS`], in their order.
+    keyed: [Cell; 5],
 }
 
 /// One reading of the file.
@@ -53,36 +56,39 @@ struct Declared {
 struct Reading {
     modes: [u64; 8],
     cpus: u64,
-    context_switches: u64,
-    boot_time_seconds: u64,
-    processes_created: u64,
-    processes_running: u64,
-    processes_blocked: u64,
+    /// Of [`KEYS`], in their order; a flaw of one of them costs no CPU time.
+    keyed: Result<[Option<u64>; 5], Flaw>,
 }
 
 // === impl Cpu ===
 
 impl Cpu {
     /// Takes the first reading, where it can be had.
-    pub fn new(mut file: KeptFile, cells: &mut Cells) -> Self {
-        let last = file.parse(parse).ok().map(|reading| reading.modes);
+    pub fn new(mut file: KeptFile, elapsed: Duration, cells: &mut Cells) -> Self {
+        let last = file.parse(parse).ok().map(|reading| (elapsed, reading.modes));
         let cells = Declared {
             usage: cells.push(&SYSTEM_CPU_USAGE_PERCENT, &[]),
             modes: MODES.map(|mode| cells.push(&SYSTEM_CPU_SECONDS_TOTAL, &[("mode", mode)])),
             count: cells.push(&SYSTEM_CPUS, &[]),
-            boot_time: cells.push(&SYSTEM_BOOT_TIME_SECONDS, &[]),
-            context_switches: cells.push(&SYSTEM_CONTEXT_SWITCHES_TOTAL, &[]),
-            processes_created: cells.push(&SYSTEM_PROCESSES_CREATED_TOTAL, &[]),
-            processes_running: cells.push(&SYSTEM_PROCESSES_RUNNING, &[]),
-            processes_blocked: cells.push(&SYSTEM_PROCESSES_BLOCKED, &[]),
+            keyed: [
+                &SYSTEM_CONTEXT_SWITCHES_TOTAL,
+                &SYSTEM_BOOT_TIME_SECONDS,
+                &SYSTEM_PROCESSES_CREATED_TOTAL,
+                &SYSTEM_PROCESSES_RUNNING,
+                &SYSTEM_PROCESSES_BLOCKED,
+            ]
+            .map(|metric| cells.push(metric, &[])),
         };
         let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
         Self { file, ticks_per_second, last, usage_percent: None, exported_seconds: [0.0; 8], cells }
     }
 
-    /// The share of CPU time used since the window before. Passes between which no tick was counted share a window.
-    fn update_usage(&mut self, modes: [u64; 8]) -> Option<f64> {
-        let last = *self.last.get_or_insert(modes);
+    /// The share of CPU time used in the last window. Passes closer to each other than [`WINDOW_MIN`] share one.
+    fn update_usage(&mut self, at: Duration, modes: [u64; 8]) -> Option<f64> {
+        let (last_at, last) = *self.last.get_or_insert((at, modes));
+        if at.saturating_sub(last_at) < WINDOW_MIN {
+            return self.usage_percent;
+        }
         let mut spent = [0.0; 8];
         for index in 0..MODES.len() {
             spent[index] = modes[index].saturating_sub(last[index]) as f64;
@@ -90,9 +96,9 @@ impl Cpu {
         let all: f64 = spent.iter().sum();
         if all > 0.0 {
             self.usage_percent = Some((100.0 * (all - spent[IDLE] - spent[IOWAIT]) / all).clamp(0.0, 100.0));
-            self.last = Some(modes);
+            self.last = Some((at, modes));
         } else if modes != last {
-            self.last = Some(modes); // all went back: the machine was restored from a snapshot
+            self.last = Some((at, modes)); // all went back: the machine was restored from a snapshot
             self.usage_percent = None;
         }
         self.usage_percent
@@ -109,20 +115,19 @@ impl Cpu {
 }
 
 impl Part for Cpu {
-    fn read(&mut self, _elapsed: Duration, cells: &mut Cells) -> Result<(), CollectError> {
+    fn read(&mut self, elapsed: Duration, cells: &mut Cells) -> Result<(), CollectError> {
         let reading = self.file.parse(parse)?;
-        let usage_percent = self.update_usage(reading.modes);
+        let usage_percent = self.update_usage(elapsed, reading.modes);
         cells.set_some(self.cells.usage, usage_percent);
         for (mode, ticks) in reading.modes.into_iter().enumerate() {
             let seconds = self.exported(mode, ticks);
             cells.set(self.cells.modes[mode], seconds);
         }
         cells.set(self.cells.count, reading.cpus as f64);
-        cells.set(self.cells.boot_time, reading.boot_time_seconds as f64);
-        cells.set(self.cells.context_switches, reading.context_switches as f64);
-        cells.set(self.cells.processes_created, reading.processes_created as f64);
-        cells.set(self.cells.processes_running, reading.processes_running as f64);
-        cells.set(self.cells.processes_blocked, reading.processes_blocked as f64);
+        let keyed = reading.keyed.map_err(|flaw| self.file.malformed(&flaw))?;
+        for (cell, value) in self.cells.keyed.into_iter().zip(keyed) {
+            cells.set_some(cell, value.map(|value| value as f64));
+        }
         Ok(())
     }
 }
@@ -141,18 +146,7 @@ fn parse(text: &[u8]) -> Result<Reading, Flaw> {
     let is_cpu =
         |line: &&[u8]| line.strip_prefix(b"cpu").is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit));
     let cpus = lines.take_while(is_cpu).count() as u64;
-    let keys = ["ctxt", "btime", "processes", "procs_running", "procs_blocked"];
-    let [context_switches, boot_time_seconds, processes_created, processes_running, processes_blocked] =
-        keyed_all(text, keys)?;
-    Ok(Reading {
-        modes,
-        cpus,
-        context_switches,
-        boot_time_seconds,
-        processes_created,
-        processes_running,
-        processes_blocked,
-    })
+    Ok(Reading { modes, cpus, keyed: keyed(text, KEYS) })
 }
 
 /// `cpu` and at least the four modes of the oldest kernels; those not there are zero.

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Partitions are left out, since their disk counts their I/O too, and so are RAM disks, floppies and loop devices:
-//! what goes through a loop device is counted again by the disk below it.
+//! what goes through a loop device is counted again by the disk below it. `/sys/class/block/NAME/partition` says what
+//! is a partition; where sysfs does not show the device, its name has to tell.
 
 use crate::collect::CollectError;
 use crate::collect::devices::Devices;
@@ -19,6 +20,9 @@ use proto::catalog::{
     SYSTEM_DISK_WRITE_SECONDS_TOTAL, SYSTEM_DISK_WRITES_TOTAL, SYSTEM_DISK_WRITTEN_BYTES_TOTAL,
     SYSTEM_DISKS_UNREPORTED,
 };
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A sector of this file has 512 bytes, whatever the device's own sectors have.
@@ -32,14 +36,25 @@ const FIELDS: usize = 11;
 #[derive(Debug)]
 pub struct Disks {
     file: KeptFile,
+    choice: Choice,
     devices: Devices<9>,
+}
+
+/// Which devices are reported. Asked once for each, as long as the same stand in the same order; as long as the file.
+#[derive(Debug)]
+struct Choice {
+    /// `/sys/class/block`.
+    sysfs: PathBuf,
+    asked: Vec<(Vec<u8>, bool)>,
+    /// How many devices this pass has brought so far.
+    seen: usize,
 }
 
 // === impl Disks ===
 
 impl Disks {
-    /// No devices until the first pass.
-    pub fn new(file: KeptFile) -> Self {
+    /// No devices until the first pass. `sysfs` is `/sys/class/block`, or a copy in tests.
+    pub fn new(file: KeptFile, sysfs: PathBuf) -> Self {
         let columns = [
             (&SYSTEM_DISK_READS_TOTAL, 1.0),
             (&SYSTEM_DISK_READ_BYTES_TOTAL, SECTORS_PER_BYTE),
@@ -51,28 +66,56 @@ impl Disks {
             (&SYSTEM_DISK_IO_SECONDS_TOTAL, MS_PER_SECOND),
             (&SYSTEM_DISK_IO_WEIGHTED_SECONDS_TOTAL, MS_PER_SECOND),
         ];
-        Self { file, devices: Devices::new(columns, &SYSTEM_DISKS_UNREPORTED) }
+        let choice = Choice { sysfs, asked: Vec::new(), seen: 0 };
+        Self { file, choice, devices: Devices::new(columns, &SYSTEM_DISKS_UNREPORTED) }
     }
 }
 
 impl Part for Disks {
     fn read(&mut self, _elapsed: Duration, cells: &mut Cells) -> Result<(), CollectError> {
-        let Self { file, devices } = self;
+        let Self { file, choice, devices } = self;
         file.parse(|text| {
             devices.begin();
-            lines(text).try_for_each(|line| put_line(line, devices))
+            choice.seen = 0;
+            lines(text).try_for_each(|line| put_line(line, choice, devices))
         })?;
         devices.end(cells);
         Ok(())
     }
 }
 
+// === impl Choice ===
+
+impl Choice {
+    /// Whether the next device of the file is neither a partition nor one that only passes on what another counts.
+    fn takes(&mut self, name: &[u8]) -> bool {
+        let place = self.seen;
+        self.seen += 1;
+        if let Some((known, takes)) = self.asked.get(place)
+            && known == name
+        {
+            return *takes;
+        }
+        self.asked.truncate(place);
+        let takes = !is_passing_on(name) && !self.is_partition(name);
+        self.asked.push((name.to_vec(), takes));
+        takes
+    }
+
+    fn is_partition(&self, name: &[u8]) -> bool {
+        // sysfs writes the slash of old RAID controllers' disks (cciss/c0d0) as an exclamation mark.
+        let file: Vec<u8> = name.iter().map(|byte| if *byte == b'/' { b'!' } else { *byte }).collect();
+        let dir = self.sysfs.join(OsStr::from_bytes(&file));
+        if dir.exists() { dir.join("partition").exists() } else { is_partitions_name(name) }
+    }
+}
+
 // === helpers ===
 
-fn put_line(line: &[u8], devices: &mut Devices<9>) -> Result<(), Flaw> {
+fn put_line(line: &[u8], choice: &mut Choice, devices: &mut Devices<9>) -> Result<(), Flaw> {
     let mut fields = fields(line).skip(2);
     let Some(name) = fields.next() else { return Err(Flaw::new("major, minor and name of a device", line)) };
-    if !is_whole_disk(name) {
+    if !choice.takes(name) {
         return Ok(());
     }
     let mut counters = [0; FIELDS];
@@ -83,20 +126,23 @@ fn put_line(line: &[u8], devices: &mut Devices<9>) -> Result<(), Flaw> {
     devices.put(name, [reads, read_sectors, read_ms, writes, written_sectors, write_ms, now, io_ms, weighted_ms])
 }
 
-/// Whether a device is neither a partition nor one that only passes on what another counts.
-fn is_whole_disk(name: &[u8]) -> bool {
+/// Whether a device only passes on what another counts, or keeps it in memory.
+fn is_passing_on(name: &[u8]) -> bool {
+    let of_numbers: [&[u8]; 4] = [b"ram", b"zram", b"loop", b"fd"];
+    let stem = without_number(name);
+    stem.len() < name.len() && of_numbers.contains(&stem)
+}
+
+fn is_partitions_name(name: &[u8]) -> bool {
     let stem = without_number(name);
     let has_number = stem.len() < name.len();
-    let of_numbers: [&[u8]; 4] = [b"ram", b"zram", b"loop", b"fd"];
-    let is_passing_on = has_number && of_numbers.contains(&stem);
     // sda1, hda1, vda1, xvda1: letters and a number are a partition. nvme0n1p1, mmcblk0p1, md0p1: so is pN after a digit.
     let of_letters: [&[u8]; 4] = [b"sd", b"hd", b"vd", b"xvd"];
     let is_lettered = of_letters.iter().any(|prefix| {
         stem.strip_prefix(*prefix).is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_lowercase))
     });
     let before_p = stem.strip_suffix(b"p").and_then(|disk| disk.last());
-    let is_partition = has_number && (is_lettered || before_p.is_some_and(u8::is_ascii_digit));
-    !is_passing_on && !is_partition
+    has_number && (is_lettered || before_p.is_some_and(u8::is_ascii_digit))
 }
 
 fn without_number(name: &[u8]) -> &[u8] {
@@ -108,13 +154,40 @@ fn without_number(name: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
     use crate::collect::devices::tests::reported;
+    use crate::collect::tests::Tree;
     use proptest::prelude::*;
 
     const VDA: &str =
         "   8       0 vda 79161 25787 5235194 35136 12430 54296 3394752 24348 7 14020 61099 9937 56 1 2 3 4\n";
 
+    fn disks() -> Disks {
+        Disks::new(KeptFile::new("/nonexistent/diskstats"), "/nonexistent/sys".into())
+    }
+
     fn devices() -> Devices<9> {
-        Disks::new(KeptFile::new("/nonexistent/diskstats")).devices
+        disks().devices
+    }
+
+    fn put_line(line: &[u8], devices: &mut Devices<9>) -> Result<(), Flaw> {
+        super::put_line(line, &mut disks().choice, devices)
+    }
+
+    fn is_whole_disk(name: &[u8]) -> bool {
+        disks().choice.takes(name)
+    }
+
+    /// Old EC2 machines have a whole disk that is called like a partition.
+    #[test]
+    fn sysfs_says_what_is_a_partition_where_it_shows_the_device() {
+        let sys = Tree::new(&[("xvda1/size", "1"), ("odd/partition", "1"), ("cciss!c0d0p1/partition", "1")]);
+        let mut choice = Choice { sysfs: sys.path().into(), asked: Vec::new(), seen: 0 };
+        let names: [&[u8]; 5] = [b"xvda1", b"odd", b"cciss/c0d0p1", b"sda1", b"sda"];
+        assert_eq!(names.map(|name| choice.takes(name)), [true, false, false, false, true]);
+        sys.remove("xvda1");
+        choice.seen = 0;
+        assert_eq!(names.map(|name| choice.takes(name)), [true, false, false, false, true], "asked once");
+        choice.seen = 0;
+        assert!(!choice.takes(b"vda1"), "a list that changed is asked anew");
     }
 
     #[test]

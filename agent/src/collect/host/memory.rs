@@ -1,10 +1,13 @@
 //! `/proc/meminfo` and `/proc/vmstat`: memory and swap space, and what moves between them and the disk.
 //!
 //! Memory in use is total − available: free memory leaves out the page cache, which is given back when it is needed.
+//! Where the kernel does not tell what is available (before 3.14, and some sandboxes), it is taken as free + buffers +
+//! cached − shared memory: shared memory stands in the page cache and cannot be given back. Any other line that is not
+//! there costs its own series.
 
 use crate::collect::CollectError;
 use crate::collect::file::KeptFile;
-use crate::collect::parse::{Flaw, keyed, keyed_all};
+use crate::collect::parse::{Flaw, keyed};
 use crate::collect::part::{Cell, Cells, Part};
 use proto::catalog::{
     SYSTEM_MEMORY_AVAILABLE_BYTES, SYSTEM_MEMORY_BUFFERS_BYTES, SYSTEM_MEMORY_CACHED_BYTES, SYSTEM_MEMORY_FREE_BYTES,
@@ -18,6 +21,9 @@ use std::time::Duration;
 const BYTES_PER_KB: f64 = 1024.0;
 
 const KEYS: [&str; 7] = ["MemTotal:", "MemFree:", "MemAvailable:", "Buffers:", "Cached:", "SwapTotal:", "SwapFree:"];
+
+/// Where `MemAvailable` stands among [`KEYS`].
+const AVAILABLE: usize = 2;
 
 /// Memory and swap space.
 #[derive(Debug)]
@@ -68,16 +74,17 @@ impl Memory {
 impl Part for Memory {
     fn read(&mut self, _elapsed: Duration, cells: &mut Cells) -> Result<(), CollectError> {
         let [total, free, available, buffers, cached, swap_total, swap_free] = self.file.parse(parse_meminfo)?;
-        let mut set = |cell, kb: u64| cells.set(cell, kb as f64 * BYTES_PER_KB);
+        let mut set = |cell, kb: Option<u64>| cells.set_some(cell, kb.map(|kb| kb as f64 * BYTES_PER_KB));
+        let difference = |all: Option<u64>, rest: Option<u64>| Some(all?.saturating_sub(rest?));
         set(self.total, total);
         set(self.free, free);
         set(self.available, available);
-        set(self.usage, total.saturating_sub(available));
+        set(self.usage, difference(total, available));
         set(self.buffers, buffers);
         set(self.cached, cached);
         set(self.swap_total, swap_total);
         set(self.swap_free, swap_free);
-        set(self.swap_usage, swap_total.saturating_sub(swap_free));
+        set(self.swap_usage, difference(swap_total, swap_free));
         Ok(())
     }
 }
@@ -112,9 +119,17 @@ impl Part for Paging {
 
 // === helpers ===
 
-/// The values of [`KEYS`], in kB.
-fn parse_meminfo(text: &[u8]) -> Result<[u64; 7], Flaw> {
-    keyed_all(text, KEYS)
+/// The values of [`KEYS`], in kB; what is available is reckoned where it is not told. Without a total it is no such file.
+fn parse_meminfo(text: &[u8]) -> Result<[Option<u64>; 7], Flaw> {
+    let mut values = keyed(text, KEYS)?;
+    let [total, free, available, buffers, cached, ..] = values;
+    total.ok_or_else(|| Flaw::missing("a line MemTotal:"))?;
+    if available.is_none() {
+        let [shared] = keyed(text, ["Shmem:"])?;
+        let cache = buffers.unwrap_or(0).saturating_add(cached.unwrap_or(0)).saturating_sub(shared.unwrap_or(0));
+        values[AVAILABLE] = free.map(|free| free.saturating_add(cache));
+    }
+    Ok(values)
 }
 
 /// Pages swapped in and out, major faults, OOM kills; a kernel built without swap lacks the first two.
@@ -133,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_file_of_a_real_kernel_is_understood() {
-        let expected = [24_684_092, 24_006_200, 24_266_996, 6712, 389_648, 1_048_576, 1_000_000];
+        let expected = [24_684_092, 24_006_200, 24_266_996, 6712, 389_648, 1_048_576, 1_000_000].map(Some);
         assert_eq!(parse_meminfo(MEMINFO.as_bytes()), Ok(expected));
     }
 
@@ -142,9 +157,19 @@ mod tests {
         let flaw = |from: &str, to: &str| {
             parse_meminfo(MEMINFO.replacen(from, to, 1).as_bytes()).expect_err("refused").to_string()
         };
-        assert!(flaw("MemAvailable:", "MemWanted:").contains("a line MemAvailable:"));
+        assert!(flaw("MemTotal:", "MemWanted:").contains("a line MemTotal:"));
         assert!(flaw("24684092", "-1").contains("a whole number after MemTotal:"));
         assert!(flaw("1000000 kB", "1.5 GB").contains("a whole number after SwapFree:"));
+    }
+
+    #[test]
+    fn what_is_available_is_reckoned_where_the_kernel_does_not_tell_it() {
+        let text = MEMINFO.replacen("MemAvailable:", "MemWanted:", 1) + "Shmem:  9648 kB\n";
+        let values = parse_meminfo(text.as_bytes()).expect("it has a total");
+        assert_eq!(values[AVAILABLE], Some(24_006_200 + 6712 + 389_648 - 9648));
+        assert_eq!(values[6], Some(1_000_000), "swap is told all the same");
+        let least = parse_meminfo(b"MemTotal: 9 kB\n").expect("it has a total");
+        assert_eq!(least, [Some(9), None, None, None, None, None, None]);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Left out are the node's ends of its pods' interfaces: they come and go with the pods, and each pod's own agent
-//! reports the other end.
+//! reports the other end. Where there is no other interface but loopback, such a name is the way to the world and is
+//! reported.
 
 use crate::collect::CollectError;
 use crate::collect::devices::Devices;
@@ -25,6 +26,16 @@ const HEADINGS: usize = 2;
 const FIELDS: usize = 12;
 /// The node's ends of pods' interfaces: Docker, bridge and Flannel; Calico; Cilium and LXC.
 const POD_PREFIXES: [&[u8]; 3] = [b"veth", b"cali", b"lxc"];
+/// LXC's bridges, which are the node's own.
+const BRIDGE_PREFIX: &[u8] = b"lxcbr";
+const LOOPBACK: &[u8] = b"lo";
+
+/// Whether the node's ends of pods' interfaces are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PodEnds {
+    Skip,
+    Report,
+}
 
 /// All reported interfaces.
 #[derive(Debug)]
@@ -55,10 +66,7 @@ impl Interfaces {
 impl Part for Interfaces {
     fn read(&mut self, _elapsed: Duration, cells: &mut Cells) -> Result<(), CollectError> {
         let Self { file, devices } = self;
-        file.parse(|text| {
-            devices.begin();
-            lines(text).skip(HEADINGS).try_for_each(|line| put_line(line, devices))
-        })?;
+        file.parse(|text| put_all(text, devices))?;
         devices.end(cells);
         Ok(())
     }
@@ -66,15 +74,37 @@ impl Part for Interfaces {
 
 // === helpers ===
 
-fn put_line(line: &[u8], devices: &mut Devices<8>) -> Result<(), Flaw> {
-    // The name may hold colons itself (old aliases, `eth0:1`) and the first number may follow without a space.
+fn put_all(text: &[u8], devices: &mut Devices<8>) -> Result<(), Flaw> {
+    devices.begin();
+    let mut lines = lines(text);
+    for _ in 0..HEADINGS {
+        let heading = lines.next().unwrap_or_default();
+        if !heading.contains(&b'|') {
+            return Err(Flaw::new("two lines of headings with bars in them", heading));
+        }
+    }
+    let is_own = |line| split(line).is_ok_and(|(name, _)| name != LOOPBACK && !is_pod_end(name));
+    let pod_ends = if lines.clone().any(is_own) { PodEnds::Skip } else { PodEnds::Report };
+    lines.try_for_each(|line| put_line(line, pod_ends, devices))
+}
+
+/// The name may hold colons itself (old aliases, `eth0:1`) and the first number may follow without a space.
+fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
     let colon = line.iter().rposition(|byte| *byte == b':');
-    let Some(colon) = colon else { return Err(Flaw::new("an interface, a colon and its counters", line)) };
-    let name = line[..colon].trim_ascii();
-    if POD_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+    let colon = colon.ok_or_else(|| Flaw::new("an interface, a colon and its counters", line))?;
+    Ok((line[..colon].trim_ascii(), &line[colon + 1..]))
+}
+
+fn is_pod_end(name: &[u8]) -> bool {
+    POD_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !name.starts_with(BRIDGE_PREFIX)
+}
+
+fn put_line(line: &[u8], pod_ends: PodEnds, devices: &mut Devices<8>) -> Result<(), Flaw> {
+    let (name, counted) = split(line)?;
+    if pod_ends == PodEnds::Skip && is_pod_end(name) {
         return Ok(());
     }
-    let mut fields = fields(&line[colon + 1..]);
+    let mut fields = fields(counted);
     let mut counters = [0; FIELDS];
     for counter in &mut counters {
         *counter = next_whole(&mut fields, "16 counters of an interface")?;
@@ -99,7 +129,7 @@ mod tests {
     fn values_of(line: &str) -> std::collections::BTreeMap<String, f64> {
         let mut devices = devices();
         devices.begin();
-        put_line(line.as_bytes(), &mut devices).expect("a real line");
+        put_line(line.as_bytes(), PodEnds::Skip, &mut devices).expect("a real line");
         reported(&mut devices)
     }
 
@@ -131,9 +161,35 @@ mod tests {
     }
 
     #[test]
+    fn the_only_way_to_the_world_is_reported_whatever_its_name() {
+        let text = |names: &[&str]| {
+            let interfaces = names.iter().map(|name| ETH0.replace("eth0", name) + "\n").collect::<String>();
+            format!("Inter-| Receive | Transmit\n face |bytes | bytes\n{interfaces}")
+        };
+        let told = |names: &[&str]| {
+            let mut devices = devices();
+            put_all(text(names).as_bytes(), &mut devices).expect("well formed");
+            reported(&mut devices).keys().filter(|key| key.contains("receive_bytes")).cloned().collect::<Vec<_>>()
+        };
+        let of = |name: &str| format!("system_network_receive_bytes_total{{device=\"{name}\"}}");
+        assert_eq!(told(&["lo", "veth7"]), [of("lo"), of("veth7")]);
+        assert_eq!(told(&["lo", "veth7", "eth0"]), [of("eth0"), of("lo")]);
+        assert_eq!(told(&["lo", "lxcbr0", "lxc12ab"]), [of("lo"), of("lxcbr0")], "a bridge is the node's own");
+    }
+
+    #[test]
+    fn a_file_without_its_headings_is_malformed() {
+        for text in ["", "garbage\n", "garbage\nInter-|\n face |\n", "Inter-|\neth0: 1 2 3\n"] {
+            let flaw = put_all(text.as_bytes(), &mut devices()).expect_err("refused").to_string();
+            assert!(flaw.contains("two lines of headings"), "{text:?}: {flaw}");
+        }
+    }
+
+    #[test]
     fn each_mistake_is_named() {
         let mut devices = devices();
-        let mut flaw = |line: &str| put_line(line.as_bytes(), &mut devices).expect_err("refused").to_string();
+        let mut flaw =
+            |line: &str| put_line(line.as_bytes(), PodEnds::Skip, &mut devices).expect_err("refused").to_string();
         assert!(flaw("eth0 1 2").contains("a colon"));
         assert!(flaw("eth0: 1 2").contains("16 counters"));
         assert!(flaw(&ETH0.replace("499479", "-1")).contains(r#"found "-1""#));
@@ -142,7 +198,7 @@ mod tests {
     #[test]
     fn cut_at_any_byte_it_is_an_error_or_a_value_and_never_a_panic() {
         for end in 0..ETH0.len() {
-            let _ = put_line(&ETH0.as_bytes()[..end], &mut devices());
+            let _ = put_line(&ETH0.as_bytes()[..end], PodEnds::Skip, &mut devices());
         }
     }
 
@@ -153,7 +209,7 @@ mod tests {
         devices.begin();
         for name in ["lo", "eth0", "docker0", "veth0a1b", "cilium_host", "lxc12ab", "cali77", "wg0", "br-12ab", "bond0"]
         {
-            put_line(ETH0.replace("eth0", name).as_bytes(), &mut devices).expect("a real line");
+            put_line(ETH0.replace("eth0", name).as_bytes(), PodEnds::Skip, &mut devices).expect("a real line");
         }
         let received = |key: &String| Some(key.strip_prefix("system_network_receive_bytes_total")?.to_owned());
         let told: Vec<String> = reported(&mut devices).keys().filter_map(received).collect();
@@ -163,15 +219,15 @@ mod tests {
 
     #[test]
     fn an_interface_without_a_name_is_malformed() {
-        let flaw = put_line(ETH0.replace("eth0", "").as_bytes(), &mut devices()).expect_err("refused");
+        let flaw = put_line(ETH0.replace("eth0", "").as_bytes(), PodEnds::Skip, &mut devices()).expect_err("refused");
         assert!(flaw.to_string().contains("a device name of 1 to 128 bytes"), "{flaw}");
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _ = put_line(&bytes, &mut devices());
-            let _ = put_line(&[b"e:", bytes.as_slice()].concat(), &mut devices());
+            let _ = put_line(&bytes, PodEnds::Skip, &mut devices());
+            let _ = put_line(&[b"e:", bytes.as_slice()].concat(), PodEnds::Skip, &mut devices());
         }
     }
 }

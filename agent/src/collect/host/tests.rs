@@ -54,7 +54,7 @@ fn values_after(host: &mut Host, table: &mut Table) -> BTreeMap<String, f64> {
 #[test]
 fn a_pass_reports_the_whole_host() {
     let tree = tree();
-    let mut host = Host::new(tree.path());
+    let mut host = Host::new(tree.path(), Duration::ZERO);
     let values = values_after(&mut host, &mut Table::default());
     for (file, series) in FILES {
         assert!(values.contains_key(series), "{file} gave no {series}: {values:#?}");
@@ -72,16 +72,19 @@ fn a_pass_reports_the_whole_host() {
 #[test]
 fn the_first_pass_already_has_the_cpu_share_since_the_source_was_made() {
     let tree = tree();
-    let mut host = Host::new(tree.path());
+    let mut host = Host::new(tree.path(), Duration::ZERO);
     tree.edit("stat", "cpu  1000 0 500 8000 500", "cpu  1020 0 505 8070 505");
-    let values = values_after(&mut host, &mut Table::default());
+    let mut table = Table::default();
+    assert!(!values_after(&mut host, &mut table).contains_key("system_cpu_usage_percent{}"), "too early to tell");
+    pass(&mut host, &mut table, 100).expect("every file is well formed");
+    let values = by_key(&table);
     assert_eq!(values["system_cpu_usage_percent{}"], 25.0);
 }
 
 #[test]
 fn devices_that_come_and_go_change_the_series_and_nothing_else_does() {
     let tree = tree();
-    let mut host = Host::new(tree.path());
+    let mut host = Host::new(tree.path(), Duration::ZERO);
     let mut table = Table::default();
     let before = values_after(&mut host, &mut table);
     values_after(&mut host, &mut table);
@@ -105,7 +108,7 @@ fn devices_that_come_and_go_change_the_series_and_nothing_else_does() {
 fn a_malformed_file_is_named_and_costs_only_its_own_series() {
     for (broken, its_series) in FILES {
         let tree = tree();
-        let mut host = Host::new(tree.path());
+        let mut host = Host::new(tree.path(), Duration::ZERO);
         let mut table = Table::default();
         values_after(&mut host, &mut table);
         let good = std::fs::read(tree.path().join(broken)).expect("it is there");
@@ -129,7 +132,7 @@ fn every_file_cut_at_any_byte_is_survived() {
     for (file, _) in FILES {
         let tree = tree();
         let good = std::fs::read(tree.path().join(file)).expect("it is there");
-        let mut host = Host::new(tree.path());
+        let mut host = Host::new(tree.path(), Duration::ZERO);
         let mut table = Table::default();
         for end in 0..good.len() {
             tree.write(file, &good[..end]);
@@ -145,22 +148,43 @@ fn what_this_kernel_lacks_is_left_out_and_noted_and_the_rest_is_no_failure() {
     for file in ["pressure/cpu", "pressure/memory", "pressure/io", "vmstat", "diskstats", "net/dev"] {
         tree.remove(file);
     }
-    let mut host = Host::new(tree.path());
+    let mut host = Host::new(tree.path(), Duration::ZERO);
     let values = values_after(&mut host, &mut Table::default());
     assert!(values.contains_key("system_memory_usage_bytes{}"));
     let missing = host.notes().into_iter().filter(|note| note.problem.is_some()).count();
     assert_eq!((host.notes().len(), missing), (10, 6));
 }
 
+/// As a directory stands in their places, the files are there and cannot be read, whoever asks.
+#[test]
+fn what_is_there_and_cannot_be_read_at_the_start_fails_and_comes_back() {
+    for file in ["vmstat", "diskstats", "net/dev", "pressure/io"] {
+        let tree = tree();
+        let good = std::fs::read(tree.path().join(file)).expect("it is there");
+        tree.remove(file);
+        tree.write(&format!("{file}/in-its-place"), "");
+        let mut host = Host::new(tree.path(), Duration::ZERO);
+        let mut table = Table::default();
+        let error = pass(&mut host, &mut table, 0).expect_err("refused");
+        assert_eq!(error.reason(), "unreadable", "{file}: {error}");
+        assert!(by_key(&table).contains_key("system_load1{}"));
+
+        tree.remove(file);
+        tree.write(file, good);
+        let its_series = FILES.iter().find(|(name, _)| *name == file).expect("one of them").1;
+        assert!(values_after(&mut host, &mut table).contains_key(its_series), "{file} is read again");
+    }
+}
+
 #[test]
 fn a_required_file_that_is_missing_fails_each_pass_until_it_is_there() {
     let tree = tree();
     tree.remove("meminfo");
-    let mut host = Host::new(tree.path());
+    let mut host = Host::new(tree.path(), Duration::ZERO);
     let mut table = Table::default();
     for _ in 0..2 {
         let error = pass(&mut host, &mut table, 0).expect_err("refused");
-        assert!(error.to_string().ends_with("meminfo"), "{error}");
+        assert!(error.to_string().contains("/meminfo;"), "{error}");
         assert!(by_key(&table).contains_key("system_load1{}"));
     }
     tree.write("meminfo", MEMINFO);
@@ -170,7 +194,7 @@ fn a_required_file_that_is_missing_fails_each_pass_until_it_is_there() {
 
 #[test]
 fn the_real_host_agrees_with_proc_and_free() {
-    let mut host = Host::new(Path::new("/proc"));
+    let mut host = Host::new(Path::new("/proc"), Duration::ZERO);
     let mut table = Table::default();
     pass(&mut host, &mut table, 0).expect("this is Linux");
     let values = by_key(&table);
@@ -202,7 +226,7 @@ fn the_real_host_agrees_with_proc_and_free() {
 
 #[test]
 fn on_the_real_host_counters_do_not_fall_between_passes() {
-    let mut host = Host::new(Path::new("/proc"));
+    let mut host = Host::new(Path::new("/proc"), Duration::ZERO);
     let mut table = Table::default();
     pass(&mut host, &mut table, 0).expect("this is Linux");
     let before = by_key(&table);
@@ -218,7 +242,7 @@ proptest! {
     #[test]
     fn no_content_of_any_file_makes_a_pass_panic(index in 0..FILES.len(), contents in prop::collection::vec(any::<Vec<u8>>(), 1..4)) {
         let tree = tree();
-        let mut host = Host::new(tree.path());
+        let mut host = Host::new(tree.path(), Duration::ZERO);
         let mut table = Table::default();
         for content in contents {
             tree.write(FILES[index].0, content);
@@ -233,7 +257,7 @@ fn a_pod_sees_its_interfaces_and_not_those_of_others() {
     let tree = tree();
     let others = ["veth12ab", "cali99", "lxc_health"].map(|name| ETH0.replace("eth0", name)).concat();
     tree.write("net/dev", format!("{HEADINGS}{LO}{others}{ETH0}"));
-    let values = values_after(&mut Host::new(tree.path()), &mut Table::default());
+    let values = values_after(&mut Host::new(tree.path(), Duration::ZERO), &mut Table::default());
     let received = values.keys().filter(|key| key.starts_with("system_network_receive_bytes_total")).count();
     assert_eq!((received, values["system_network_interfaces_unreported{}"]), (2, 0.0));
 }
@@ -243,7 +267,7 @@ fn a_node_with_more_devices_than_are_reported_says_how_many() {
     let tree = tree();
     let disks: String = (0..70).map(|index| VDA.replace("vda", &format!("dm-{index}"))).collect();
     tree.write("diskstats", disks);
-    let mut host = Host::new(tree.path());
+    let mut host = Host::new(tree.path(), Duration::ZERO);
     let mut table = Table::default();
     let values = values_after(&mut host, &mut table);
     assert_eq!(values["system_disks_unreported{}"], 6.0);
@@ -259,7 +283,7 @@ fn a_host_at_every_limit_fits_into_one_schema() {
     let interfaces: String = (0..500).map(|index| ETH0.replace("eth0", &format!("eth{index}"))).collect();
     tree.write("net/dev", format!("{HEADINGS}{interfaces}"));
     let mut table = Table::default();
-    pass(&mut Host::new(tree.path()), &mut table, 0).expect("it fits");
+    pass(&mut Host::new(tree.path(), Duration::ZERO), &mut table, 0).expect("it fits");
     assert_eq!(by_key(&table)["system_network_interfaces_unreported{}"], 436.0);
 }
 
@@ -267,7 +291,7 @@ fn a_host_at_every_limit_fits_into_one_schema() {
 fn a_kernel_before_5_13_tells_no_stalls_of_the_cpu() {
     let tree = tree();
     tree.write("pressure/cpu", PRESSURE.lines().next().expect("two lines"));
-    let values = values_after(&mut Host::new(tree.path()), &mut Table::default());
+    let values = values_after(&mut Host::new(tree.path(), Duration::ZERO), &mut Table::default());
     assert!(values.contains_key("system_pressure_waiting_seconds_total{resource=\"cpu\"}"));
     assert!(!values.contains_key("system_pressure_stalled_seconds_total{resource=\"cpu\"}"));
     assert!(values.contains_key("system_pressure_stalled_seconds_total{resource=\"io\"}"));
@@ -278,7 +302,7 @@ fn memory_that_the_kernel_calls_more_available_than_there_is_is_no_negative_usag
     let tree = tree();
     tree.edit("meminfo", "MemAvailable:   400", "MemAvailable:   4000");
     tree.edit("meminfo", "SwapFree:    20", "SwapFree:    2000");
-    let values = values_after(&mut Host::new(tree.path()), &mut Table::default());
+    let values = values_after(&mut Host::new(tree.path(), Duration::ZERO), &mut Table::default());
     assert_eq!((values["system_memory_usage_bytes{}"], values["system_swap_usage_bytes{}"]), (0.0, 0.0));
 }
 
@@ -289,7 +313,7 @@ proptest! {
     #[test]
     fn a_pass_tells_the_disks_that_are_there_now(passes in prop::collection::vec(prop::collection::btree_set(0_u8..6, 0..6), 1..8)) {
         let tree = tree();
-        let mut host = Host::new(tree.path());
+        let mut host = Host::new(tree.path(), Duration::ZERO);
         let mut table = Table::default();
         for disks in passes {
             tree.write("diskstats", disks.iter().map(|disk| VDA.replace("vda", &format!("dm-{disk}"))).collect::<String>());

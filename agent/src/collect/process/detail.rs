@@ -11,7 +11,8 @@ use proto::catalog::{
     SERVICE_PROCESS_MAX_FDS, SERVICE_PROCESS_OPEN_FDS, SERVICE_PROCESS_READ_BYTES_TOTAL,
     SERVICE_PROCESS_WRITTEN_BYTES_TOTAL,
 };
-use std::fs::{self, File};
+use rustix::fs::Dir;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,7 +90,7 @@ impl Descriptors {
     /// `None`, with a note, where the directory may not be listed.
     pub fn open(path: PathBuf, probe: &mut Probe) -> Option<Self> {
         let opened = File::open(&path).and_then(|dir| {
-            let (size, entries) = (dir.metadata()?.len(), fs::read_dir(&path)?.count() as u64);
+            let (size, entries) = (dir.metadata()?.len(), entries(&dir)?);
             // Listing opens one more where it is our own process; equal, or one apart, is no size of a real directory.
             let method = if size.abs_diff(entries) <= 1 && size > 0 { Method::Size } else { Method::Count };
             Ok(Self { path: path.clone(), dir, method, cell: Cell::NONE })
@@ -108,7 +109,7 @@ impl Descriptors {
     fn count(&self) -> io::Result<u64> {
         match self.method {
             Method::Size => Ok(self.dir.metadata()?.len()),
-            Method::Count => Ok(fs::read_dir(&self.path)?.count() as u64),
+            Method::Count => entries(&self.dir),
         }
     }
 }
@@ -122,6 +123,17 @@ impl Part for Descriptors {
 }
 
 // === helpers ===
+
+/// How many entries a directory has. It is read through its descriptor: its path may be another process's by now.
+fn entries(dir: &File) -> io::Result<u64> {
+    let mut count = 0;
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        count += u64::from(name != b"." && name != b"..");
+    }
+    Ok(count)
+}
 
 /// `Max open files            32768                32768                files`: the soft limit; `None` where unlimited.
 fn parse_limits(text: &[u8]) -> Result<Option<u64>, Flaw> {
@@ -137,6 +149,7 @@ fn parse_limits(text: &[u8]) -> Result<Option<u64>, Flaw> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::fs;
 
     const LIMITS: &str = "Limit                     Soft Limit           Hard Limit           Units     \n\
         Max cpu time              unlimited            unlimited            seconds   \n\
@@ -172,6 +185,10 @@ mod tests {
         let descriptors = Descriptors::open(dir.path().into(), &mut Probe::default()).expect("it is there");
         assert_eq!(descriptors.method, Method::Count);
         assert_eq!(descriptors.count().expect("it is there"), 5);
+        fs::rename(dir.path(), dir.path().with_extension("moved")).expect("it is ours");
+        fs::create_dir(dir.path()).expect("it is writable");
+        assert_eq!(descriptors.count().expect("it is kept open"), 5, "its path is another's now");
+        fs::remove_dir_all(dir.path().with_extension("moved")).expect("it is ours");
         assert!(Descriptors::open(dir.path().join("none"), &mut Probe::default()).is_none());
     }
 

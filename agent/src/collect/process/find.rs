@@ -9,8 +9,12 @@
 //!   that holds the pod together. Where the oldest is a bare init (`tini` and the like), its oldest child is taken. With
 //!   more than two containers, say the name: a mesh's proxy may be older than the service.
 //!
-//! Never counted are ourselves, threads of the kernel and processes that have ended. "Oldest" is the lowest start time
-//! in ticks, then the lowest pid.
+//!   Where the PID namespace is the whole host's, which shows by the kernel's own threads or by systemd, there is no
+//!   such neighbour, and the oldest process would be the host's init: that is refused.
+//!
+//! Never counted are ourselves, threads of the kernel, processes that have ended, and what a container's runtime has
+//! not turned into its program yet (`runc:[2:INIT]`): its files may still be closed to us. "Oldest" is the lowest start
+//! time in ticks, then the lowest pid.
 
 use super::stat::{self, Reading};
 use crate::collect::CollectError;
@@ -27,6 +31,12 @@ const COMM_MAX_BYTES: usize = 15;
 
 /// What holds a pod's namespaces open.
 const PAUSE: &[u8] = b"pause";
+
+/// How a process begins that `runc` has made and that has not become the container's program yet.
+const UNBORN: &[u8] = b"runc:[";
+
+/// The init of a host, or of a container that is used like one.
+const HOST_INIT: &[u8] = b"systemd";
 
 /// Programs that only start and reap the real one.
 const INITS: [&[u8]; 4] = [b"tini", b"dumb-init", b"docker-init", b"catatonit"];
@@ -55,7 +65,7 @@ impl fmt::Display for Target {
         match self {
             Self::Pid(pid) => write!(f, "process {pid}"),
             Self::Name(name) => write!(f, "a process called {name:?}"),
-            Self::Neighbour => f.write_str("a process of another container (is shareProcessNamespace set?)"),
+            Self::Neighbour => f.write_str("a process of another container"),
         }
     }
 }
@@ -70,12 +80,27 @@ pub fn find(proc: &Path, target: &Target) -> Result<u32, CollectError> {
         }
         Target::Neighbour => neighbour(proc)?,
     };
-    found.ok_or_else(|| CollectError::Absent(format!("{target} was not found")))
+    found.ok_or_else(|| not_found(target))
+}
+
+/// That there is no such process, and what to do.
+pub fn not_found(target: &Target) -> CollectError {
+    CollectError::Absent(match target {
+        Target::Pid(_) | Target::Name(_) => {
+            format!("{target} was not found; it is looked for again, see that collectors.process.target is right")
+        }
+        Target::Neighbour => format!("{target} was not found; set shareProcessNamespace in the pod, or say a name"),
+    })
 }
 
 // === helpers ===
 
 fn neighbour(proc: &Path) -> Result<Option<u32>, CollectError> {
+    if is_whole_host(proc) {
+        let text = "the processes of a whole host are seen here, so \"neighbour\" is none of them; say a name or a pid in \
+                    collectors.process.target";
+        return Err(CollectError::Absent(text.into()));
+    }
     let ourselves = proc.join("self");
     let groups = Membership::of(&ourselves)?;
     let namespace = mount_namespace(&ourselves);
@@ -95,6 +120,14 @@ fn neighbour(proc: &Path) -> Result<Option<u32>, CollectError> {
     Ok(Some(child.unwrap_or(main).pid))
 }
 
+/// Whether `proc` shows a host and not a pod.
+fn is_whole_host(proc: &Path) -> bool {
+    let stat = |pid: u32| KeptFile::new(proc.join(pid.to_string()).join("stat"));
+    let is_init = |text: &[u8]| Ok(stat::split(text)?.0 == HOST_INIT);
+    let is_kernels = stat(2).parse(stat::parse).is_ok_and(|reading| reading.is_kernel_thread);
+    is_kernels || stat(1).parse(is_init).unwrap_or(false)
+}
+
 /// All processes that could be watched.
 fn candidates(proc: &Path) -> Result<Vec<Candidate>, CollectError> {
     let read = |source: io::Error| CollectError::Read { path: proc.to_owned(), source };
@@ -104,7 +137,7 @@ fn candidates(proc: &Path) -> Result<Vec<Candidate>, CollectError> {
         let name = entry.map_err(read)?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
         if Some(pid) != own {
-            found.extend(candidate(proc, pid));
+            found.extend(candidate(proc, pid).filter(|candidate| !candidate.comm.starts_with(UNBORN)));
         }
     }
     Ok(found)

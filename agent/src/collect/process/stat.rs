@@ -14,12 +14,14 @@ use crate::collect::parse::{Flaw, fields, whole};
 use crate::collect::part::{Cell, Cells, Part};
 use crate::collect::rate::CpuShare;
 use proto::catalog::{
-    SERVICE_CPU_SECONDS_TOTAL, SERVICE_CPU_USAGE_PERCENT, SERVICE_MEMORY_USAGE_BYTES,
-    SERVICE_PROCESS_CPU_SYSTEM_SECONDS_TOTAL, SERVICE_PROCESS_CPU_USAGE_PERCENT,
-    SERVICE_PROCESS_CPU_USER_SECONDS_TOTAL, SERVICE_PROCESS_RESIDENT_MEMORY_BYTES, SERVICE_PROCESS_START_TIME_SECONDS,
-    SERVICE_PROCESS_THREADS, SERVICE_PROCESS_VIRTUAL_MEMORY_BYTES,
+    SERVICE_CPU_SECONDS_TOTAL, SERVICE_CPU_USAGE_RATIO, SERVICE_MEMORY_USAGE_BYTES,
+    SERVICE_PROCESS_CPU_SYSTEM_SECONDS_TOTAL, SERVICE_PROCESS_CPU_USAGE_RATIO, SERVICE_PROCESS_CPU_USER_SECONDS_TOTAL,
+    SERVICE_PROCESS_RESIDENT_MEMORY_BYTES, SERVICE_PROCESS_START_TIME_SECONDS, SERVICE_PROCESS_THREADS,
+    SERVICE_PROCESS_VIRTUAL_MEMORY_BYTES,
 };
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// `ESRCH`: what a descriptor below `/proc/PID` says after the process has ended.
@@ -57,7 +59,16 @@ pub struct Opened {
     file: KeptFile,
     pid: u32,
     boot_time_seconds: u64,
+    name: Name,
     first: Reading,
+}
+
+/// A process's `comm`, which changes when it becomes another program.
+#[derive(Debug, Default)]
+struct Name {
+    comm: Vec<u8>,
+    /// Set by every change, for whoever opened the files.
+    changed: Arc<AtomicBool>,
 }
 
 /// CPU, memory and threads of a process.
@@ -67,6 +78,7 @@ pub struct Stat {
     pid: u32,
     boot_time_seconds: u64,
     start_ticks: u64,
+    name: Name,
     ticks_per_second: f64,
     page_bytes: f64,
     share: CpuShare,
@@ -75,14 +87,14 @@ pub struct Stat {
 
 #[derive(Debug)]
 struct Declared {
-    usage_percent: Cell,
+    usage_ratio: Cell,
     user_seconds: Cell,
     system_seconds: Cell,
     resident: Cell,
     virtual_memory: Cell,
     threads: Cell,
     start_time: Cell,
-    service_usage_percent: Cell,
+    service_usage_ratio: Cell,
     service_seconds: Cell,
     service_memory: Cell,
 }
@@ -101,8 +113,32 @@ impl Reading {
 impl Opened {
     /// The process of that file, if it still runs.
     pub fn try_new(mut file: KeptFile, pid: u32, boot_time_seconds: u64) -> Result<Self, CollectError> {
-        let first = read_running(&mut file, pid)?;
-        Ok(Self { file, pid, boot_time_seconds, first })
+        let mut name = Name::default();
+        let first = read_running(&mut file, pid, &mut name)?;
+        name.changed.store(false, Ordering::Relaxed);
+        Ok(Self { file, pid, boot_time_seconds, name, first })
+    }
+
+    /// Set when a pass finds that the process goes by another name.
+    pub fn renamed(&self) -> Arc<AtomicBool> {
+        self.name.changed.clone()
+    }
+
+    /// When the process began, in ticks since boot: with its number, this tells it from any other.
+    pub fn start_ticks(&self) -> u64 {
+        self.first.start_ticks
+    }
+}
+
+// === impl Name ===
+
+impl Name {
+    fn update(&mut self, comm: &[u8]) {
+        if comm != self.comm {
+            self.comm.clear();
+            self.comm.extend_from_slice(comm);
+            self.changed.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -111,26 +147,26 @@ impl Opened {
 impl Stat {
     /// Declares the series; the service's own only as far as no `group` gives them.
     pub fn new(opened: Opened, group: Readable, elapsed: Duration, cells: &mut Cells) -> Self {
-        let Opened { file, pid, boot_time_seconds, first } = opened;
+        let Opened { file, pid, boot_time_seconds, name, first } = opened;
         let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
         let mut share = CpuShare::default();
         share.update(elapsed, cpu_ticks(&first) / ticks_per_second);
         let mut push = |metric| cells.push(metric, &[]);
         let mut declared = Declared {
-            usage_percent: push(&SERVICE_PROCESS_CPU_USAGE_PERCENT),
+            usage_ratio: push(&SERVICE_PROCESS_CPU_USAGE_RATIO),
             user_seconds: push(&SERVICE_PROCESS_CPU_USER_SECONDS_TOTAL),
             system_seconds: push(&SERVICE_PROCESS_CPU_SYSTEM_SECONDS_TOTAL),
             resident: push(&SERVICE_PROCESS_RESIDENT_MEMORY_BYTES),
             virtual_memory: push(&SERVICE_PROCESS_VIRTUAL_MEMORY_BYTES),
             threads: push(&SERVICE_PROCESS_THREADS),
             start_time: push(&SERVICE_PROCESS_START_TIME_SECONDS),
-            service_usage_percent: Cell::NONE,
+            service_usage_ratio: Cell::NONE,
             service_seconds: Cell::NONE,
             service_memory: Cell::NONE,
         };
         let from_stat = [("source", "stat")];
         if !group.cpu {
-            declared.service_usage_percent = cells.push(&SERVICE_CPU_USAGE_PERCENT, &from_stat);
+            declared.service_usage_ratio = cells.push(&SERVICE_CPU_USAGE_RATIO, &from_stat);
             declared.service_seconds = cells.push(&SERVICE_CPU_SECONDS_TOTAL, &from_stat);
         }
         if !group.memory {
@@ -141,6 +177,7 @@ impl Stat {
             pid,
             boot_time_seconds,
             start_ticks: first.start_ticks,
+            name,
             ticks_per_second,
             page_bytes: rustix::param::page_size() as f64,
             share,
@@ -151,23 +188,23 @@ impl Stat {
 
 impl Part for Stat {
     fn read(&mut self, elapsed: Duration, cells: &mut Cells) -> Result<(), CollectError> {
-        let reading = read_running(&mut self.file, self.pid)?;
+        let reading = read_running(&mut self.file, self.pid, &mut self.name)?;
         if reading.start_ticks != self.start_ticks {
             return Err(ended(self.pid)); // the file was opened again and is another process's
         }
         let seconds = cpu_ticks(&reading) / self.ticks_per_second;
-        let usage_percent = self.share.update(elapsed, seconds);
+        let usage_ratio = self.share.update(elapsed, seconds);
         let resident = reading.resident_pages as f64 * self.page_bytes;
         let start_time = self.boot_time_seconds as f64 + self.start_ticks as f64 / self.ticks_per_second;
         let to = &self.cells;
-        cells.set_some(to.usage_percent, usage_percent);
+        cells.set_some(to.usage_ratio, usage_ratio);
         cells.set(to.user_seconds, reading.user_ticks as f64 / self.ticks_per_second);
         cells.set(to.system_seconds, reading.system_ticks as f64 / self.ticks_per_second);
         cells.set(to.resident, resident);
         cells.set(to.virtual_memory, reading.virtual_bytes as f64);
         cells.set(to.threads, reading.threads as f64);
         cells.set(to.start_time, start_time);
-        cells.set_some(to.service_usage_percent, usage_percent);
+        cells.set_some(to.service_usage_ratio, usage_ratio);
         cells.set(to.service_seconds, seconds);
         cells.set(to.service_memory, resident);
         Ok(())
@@ -177,8 +214,12 @@ impl Part for Stat {
 // === helpers ===
 
 /// Reads the file of a process; that it has ended is an absence and no failure to read.
-fn read_running(file: &mut KeptFile, pid: u32) -> Result<Reading, CollectError> {
-    match file.parse(parse) {
+fn read_running(file: &mut KeptFile, pid: u32, name: &mut Name) -> Result<Reading, CollectError> {
+    let parsed = file.parse(|text| {
+        name.update(split(text)?.0);
+        parse(text)
+    });
+    match parsed {
         Ok(reading) if reading.has_ended() => Err(ended(pid)),
         Err(CollectError::Read { source, .. }) if is_gone(&source) => Err(ended(pid)),
         other => other,
@@ -190,7 +231,7 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 fn ended(pid: u32) -> CollectError {
-    CollectError::Absent(format!("process {pid} has ended"))
+    CollectError::Absent(format!("process {pid} has ended; its successor is looked for"))
 }
 
 fn cpu_ticks(reading: &Reading) -> f64 {

@@ -2,7 +2,8 @@ use super::*;
 use crate::collect::tests::{Tree, by_key, pass};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::process::{Child, Command};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 
 /// The text of `/proc/PID/stat`: 1 s in the program and half a second in the kernel, at 100 ticks per second.
 fn stat(comm: &str, state: char, ppid: u32, start_ticks: u64) -> String {
@@ -18,8 +19,6 @@ fn pod() -> Tree {
         ("stat", "cpu 1 2 3 4\nbtime 1000\n"),
         ("1/stat", &stat("pause", 'S', 0, 100)),
         ("1/cgroup", "0::/../pause\n"),
-        ("2/stat", &stat("kthreadd", 'S', 0, 1).replace("4194304", "2129984")),
-        ("2/cgroup", "0::/\n"),
         ("10/stat", &stat("agent", 'S', 0, 200)),
         ("10/cgroup", "0::/\n"),
         ("10/mountinfo", ""),
@@ -88,6 +87,32 @@ fn without_a_shared_pid_namespace_there_is_no_neighbour_and_the_error_says_why()
 }
 
 #[test]
+fn a_whole_host_has_no_neighbour_and_its_init_is_not_taken_for_one() {
+    let host = pod();
+    host.write("2/stat", stat("kthreadd", 'S', 0, 1).replace("4194304", "2129984"));
+    let with_init = pod();
+    with_init.write("1/stat", stat("systemd", 'S', 0, 1));
+    for tree in [host, with_init] {
+        let error = pass(&mut source(&tree, Target::Neighbour), &mut Table::default(), 0).expect_err("refused");
+        assert!(error.to_string().contains("a whole host"), "{error}");
+        assert_eq!(found(&tree, Target::Name("node".into())), Some(20), "by its name it is found");
+    }
+}
+
+#[test]
+fn what_has_not_become_the_containers_program_yet_is_not_taken_for_it() {
+    let tree = pod();
+    tree.remove("21");
+    tree.remove("30");
+    tree.write("20/stat", stat("runc:[2:INIT]", 'S', 0, 300));
+    let mut source = source(&tree, Target::Neighbour);
+    assert_eq!(source.pid(), None);
+    tree.write("20/stat", stat("node", 'S', 0, 300));
+    values_after(&mut source, &mut Table::default(), 1000);
+    assert_eq!(source.pid(), Some(20));
+}
+
+#[test]
 fn where_groups_look_alike_the_mount_namespace_tells_containers_apart() {
     let tree = pod();
     for pid in ["1", "20", "21", "30"] {
@@ -124,6 +149,8 @@ fn a_name_finds_the_oldest_of_that_comm_or_program() {
 #[test]
 fn ourselves_ended_processes_and_kernel_threads_are_never_found() {
     let tree = pod();
+    tree.write("2/stat", stat("kthreadd", 'S', 0, 1).replace("4194304", "2129984"));
+    tree.write("2/cgroup", "0::/\n");
     assert_eq!(found(&tree, Target::Name("agent".into())), None);
     assert_eq!(found(&tree, Target::Name("kthreadd".into())), None);
     tree.write("20/stat", stat("node", 'Z', 0, 300));
@@ -141,10 +168,10 @@ fn without_a_readable_group_the_service_is_its_main_process_and_says_so() {
     let values = values_after(&mut source, &mut Table::default(), 1000);
     let expected = [
         ("service_cpu_seconds_total{source=\"stat\"}", 150.0 / ticks),
-        ("service_cpu_usage_percent{source=\"stat\"}", 0.0),
+        ("service_cpu_usage_ratio{source=\"stat\"}", 0.0),
         ("service_memory_usage_bytes{source=\"stat\"}", 2.0 * page),
         ("service_process_cpu_system_seconds_total{}", 50.0 / ticks),
-        ("service_process_cpu_usage_percent{}", 0.0),
+        ("service_process_cpu_usage_ratio{}", 0.0),
         ("service_process_cpu_user_seconds_total{}", 100.0 / ticks),
         ("service_process_max_fds{}", 1024.0),
         ("service_process_open_fds{}", 3.0),
@@ -165,7 +192,7 @@ fn a_readable_group_gives_the_services_cpu_and_memory_and_its_own_series() {
     let tree = pod_with_readable_group();
     let values = values_after(&mut source(&tree, Target::Neighbour), &mut Table::default(), 1000);
     assert_eq!(values["service_cpu_seconds_total{source=\"cgroup\"}"], 9.0);
-    assert_eq!(values["service_cpu_usage_percent{source=\"cgroup\"}"], 0.0);
+    assert_eq!(values["service_cpu_usage_ratio{source=\"cgroup\"}"], 0.0);
     assert_eq!(values["service_memory_usage_bytes{source=\"cgroup\"}"], 4000.0, "the working set");
     assert_eq!(values["cgroup_cpu_limit_cores{owner=\"service\"}"], 2.0);
     assert_eq!(values["service_process_threads{}"], 11.0, "the process is reported beside it");
@@ -237,7 +264,63 @@ fn another_process_under_the_same_number_is_not_mistaken_for_the_one_that_ended(
     values_after(&mut source, &mut table, 1000);
     tree.write("20/stat", stat("other", 'S', 0, 7777));
     let error = pass(&mut source, &mut table, 2000).expect_err("refused");
-    assert_eq!(error.to_string(), "process 20 has ended");
+    assert!(error.to_string().starts_with("process 20 has ended;"), "{error}");
+}
+
+/// What could not be read when the process was found is read when it has become another program.
+#[test]
+fn files_are_opened_again_when_the_name_changes() {
+    let tree = pod_with_readable_group();
+    for path in ["20/io", "20/fd", "20/root"] {
+        tree.remove(path);
+    }
+    let mut source = source(&tree, Target::Neighbour);
+    let mut table = Table::default();
+    let early = values_after(&mut source, &mut table, 1000);
+    assert!(early.contains_key("service_cpu_seconds_total{source=\"stat\"}"));
+
+    let whole = pod_with_readable_group();
+    for path in ["io", "fd/0", "root/sys/fs/cgroup/cpu.stat", "root/sys/fs/cgroup/memory.current"] {
+        tree.write(&format!("20/{path}"), std::fs::read(whole.path().join("20").join(path)).expect("it is there"));
+    }
+    assert!(!values_after(&mut source, &mut table, 11_000).contains_key("service_process_open_fds{}"), "the same name");
+    tree.write("20/stat", stat("server", 'S', 0, 300));
+    values_after(&mut source, &mut table, 12_000);
+    let late = values_after(&mut source, &mut table, 13_000);
+    assert_eq!(late["service_process_open_fds{}"], 1.0);
+    assert_eq!(late["service_cpu_seconds_total{source=\"cgroup\"}"], 9.0);
+    assert!(!late.contains_key("service_cpu_seconds_total{source=\"stat\"}"));
+}
+
+#[test]
+fn files_that_were_missing_are_opened_after_a_minute_and_series_change_only_where_that_helped() {
+    let tree = pod();
+    tree.remove("20/io");
+    let mut source = source(&tree, Target::Pid(20));
+    let mut table = Table::default();
+    for elapsed_ms in (0..=119_000).step_by(1000) {
+        assert!(!values_after(&mut source, &mut table, elapsed_ms).contains_key("service_process_read_bytes_total{}"));
+    }
+    assert_eq!(table.generation(), 1);
+    tree.write("20/io", "read_bytes: 1\nwrite_bytes: 2\n");
+    let values = values_after(&mut source, &mut table, 120_000);
+    assert_eq!(values["service_process_read_bytes_total{}"], 1.0);
+}
+
+/// A kept file of a group that was removed says ENODEV; a kept directory stands in, which says EISDIR.
+#[test]
+fn a_group_that_cannot_be_read_any_more_is_looked_for_again_and_left_to_stat_where_it_is_gone() {
+    let tree = pod_with_readable_group();
+    tree.remove("20/root/sys/fs/cgroup/memory.stat");
+    tree.write("20/root/sys/fs/cgroup/memory.stat/in-its-place", "");
+    let mut source = source(&tree, Target::Pid(20));
+    let mut table = Table::default();
+    assert_eq!(pass(&mut source, &mut table, 1000).expect_err("refused").reason(), "unreadable");
+    tree.remove("20/root");
+    assert!(pass(&mut source, &mut table, 9000).is_err(), "not again and again");
+    let values = values_after(&mut source, &mut table, 10_000);
+    assert!(values.contains_key("service_cpu_seconds_total{source=\"stat\"}"));
+    assert!(values.contains_key("service_memory_usage_bytes{source=\"stat\"}"));
 }
 
 #[test]
@@ -255,7 +338,7 @@ fn a_search_that_found_nothing_is_repeated_at_growing_intervals() {
 }
 
 #[test]
-fn a_clock_that_went_back_delays_no_search_for_longer_than_the_pause() {
+fn the_pause_between_two_searches_grows_up_to_a_bound() {
     let tree = pod();
     let mut source = source(&tree, Target::Name("late".into()));
     let mut table = Table::default();
@@ -315,7 +398,7 @@ fn a_real_process_is_reported_until_it_ends() {
 
     sleeper.stop();
     let error = pass(&mut source, &mut table, 2000).expect_err("refused");
-    assert!(error.to_string().ends_with("has ended"), "{error}");
+    assert!(error.to_string().contains("has ended;"), "{error}");
     assert!(pass(&mut source, &mut table, 3000).is_err(), "and there is no other");
 }
 
@@ -333,7 +416,7 @@ fn our_own_cpu_time_and_memory_are_those_of_proc() {
             break values;
         }
     };
-    assert!(rounds > 0 && after["service_process_cpu_usage_percent{}"] > 0.0);
+    assert!(rounds > 0 && after["service_process_cpu_usage_ratio{}"] > 0.0);
     assert!(after["service_process_resident_memory_bytes{}"] > ballast.len() as f64);
 }
 
@@ -371,34 +454,34 @@ fn a_process_with_a_file_that_we_do_not_understand_is_passed_over() {
 }
 
 #[test]
-fn a_number_that_comes_back_is_watched_again() {
+fn a_number_that_went_to_another_process_is_not_followed_and_the_error_says_so() {
     let tree = pod();
     let mut source = source(&tree, Target::Pid(20));
     let mut table = Table::default();
     values_after(&mut source, &mut table, 1000);
-    tree.write("20/stat", stat("node", 'S', 0, 4000));
+    tree.write("20/stat", stat("other", 'S', 0, 4000));
     assert!(pass(&mut source, &mut table, 2000).is_err(), "the old one has ended");
-    let ticks = rustix::param::clock_ticks_per_second() as f64;
-    let values = values_after(&mut source, &mut table, 3000);
-    assert_eq!(values["service_process_start_time_seconds{}"], 1000.0 + 4000.0 / ticks);
-    assert_eq!(source.pid(), Some(20));
+    let error = pass(&mut source, &mut table, 3000).expect_err("refused");
+    assert!(error.to_string().contains("another has its number"), "{error}");
+    assert_eq!((source.pid(), by_key(&table).len()), (None, 0));
 }
 
 #[test]
 fn the_share_of_a_successor_is_not_reckoned_from_its_predecessor() {
     let tree = pod();
-    let mut source = source(&tree, Target::Pid(20));
+    tree.remove("21");
+    let mut source = source(&tree, Target::Name("node".into()));
     let mut table = Table::default();
     values_after(&mut source, &mut table, 1000);
     let mut successor = stat("node", 'S', 0, 4000).replace(" 100 50 ", " 900000 50 ");
     tree.write("20/stat", &successor);
     assert!(pass(&mut source, &mut table, 2000).is_err());
     let values = values_after(&mut source, &mut table, 3000);
-    assert!(!values.contains_key("service_process_cpu_usage_percent{}"), "one point in time is no share");
+    assert!(!values.contains_key("service_process_cpu_usage_ratio{}"), "one point in time is no share");
     let ticks = rustix::param::clock_ticks_per_second();
     successor = successor.replace(" 900000 ", &format!(" {} ", 900_000 + ticks / 2));
     tree.write("20/stat", &successor);
-    assert_eq!(values_after(&mut source, &mut table, 4000)["service_process_cpu_usage_percent{}"].round(), 50.0);
+    assert_eq!(values_after(&mut source, &mut table, 4000)["service_process_cpu_usage_ratio{}"], 0.5);
 }
 
 #[test]
@@ -497,7 +580,8 @@ proptest! {
         )
     ) {
         let tree = pod();
-        let mut source = source(&tree, Target::Pid(20));
+        tree.remove("21");
+        let mut source = source(&tree, Target::Name("node".into()));
         let mut table = Table::default();
         let ticks = rustix::param::clock_ticks_per_second() as f64;
         let mut start_ticks = 300;
@@ -529,7 +613,12 @@ fn the_notes_say_which_files_are_read_or_that_there_is_no_process() {
     }
     let lost = source(&tree, Target::Name("nobody".into())).notes();
     assert_eq!(lost.len(), 1);
-    assert_eq!(lost[0].problem.as_deref(), Some("a process called \"nobody\" was not found"));
+    let problem = lost[0].problem.as_deref().unwrap_or_default();
+    assert!(problem.starts_with("a process called \"nobody\" was not found;"), "{problem}");
+    tree.write("20/cgroup", "0::/\n");
+    let notes = source(&tree, Target::Pid(20)).notes();
+    let of_group = notes.iter().find(|note| note.path.ends_with("root/sys/fs/cgroup")).expect("it is noted");
+    assert!(of_group.problem.as_deref().is_some_and(|text| text.starts_with("no cgroup found, because it is in")));
 }
 
 #[test]
@@ -548,17 +637,16 @@ fn the_groups_series_end_with_the_process() {
 
 #[test]
 fn a_child_of_ours_is_found_by_its_name_on_the_real_machine() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let program = dir.path().join("a-service-under-test"); // longer than 15 bytes, so comm is cut and exe is whole
-    let sleep = std::env::split_paths(&std::env::var_os("PATH").expect("a path"))
-        .map(|dir| dir.join("sleep"))
-        .find(|path| path.exists())
-        .expect("coreutils");
-    std::fs::copy(sleep, &program).expect("it is readable");
-    let child = Command::new(&program).arg("1000").spawn();
-    let Ok(child) = child else { return }; // the temporary directory may be mounted noexec
-    let child = Sleeper(child);
-    // A multi-call binary refuses to run under another name and ends at once; then there is nothing to find.
-    let source = Process::new(Path::new("/proc"), Target::Name("a-service-under-test".into()), Duration::ZERO);
-    assert!(source.pid().is_none_or(|pid| pid == child.0.id()));
+    // Beside our own program, where programs may run; a temporary directory may be mounted noexec.
+    let ours = std::env::current_exe().expect("Linux");
+    let dir = tempfile::tempdir_in(ours.parent().expect("a file")).expect("it was built there");
+    // Longer than 15 bytes, so that comm is cut and exe is whole; and nobody else's.
+    let name = format!("a-service-under-test-{}", std::process::id());
+    std::fs::copy("/bin/sh", dir.path().join(&name)).expect("a shell");
+    let mut command = Command::new(dir.path().join(&name));
+    // As `sh` also where it is one of many in a binary; it waits for a line that never comes.
+    command.arg0("sh").args(["-c", "read line"]).stdin(Stdio::piped());
+    let child = Sleeper(command.spawn().expect("a shell"));
+    let source = Process::new(Path::new("/proc"), Target::Name(name), Duration::ZERO);
+    assert_eq!(source.pid(), Some(child.0.id()));
 }
