@@ -1,5 +1,5 @@
 //! The command line: `run`, `once`, `check`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+#![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod check;
 mod once;
@@ -11,8 +11,12 @@ use clap::{Parser, Subcommand};
 use runtime::clock::SystemClock;
 use runtime::drain::asked_by_signal;
 use runtime::{config, log};
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
 
 /// Samples this host and a service, and streams it to the aggregator.
 #[derive(Parser)]
@@ -58,8 +62,8 @@ pub fn main() -> ExitCode {
     };
     let done = match &cli.command {
         Command::Run(_) => run(&config),
-        Command::Once { format, .. } => once::run(&config, format),
-        Command::Check(_) => check::run(&config),
+        Command::Once { format, .. } => quietly(once::run(&config, format, &mut io::stdout().lock())),
+        Command::Check(_) => quietly(check::run(&config, &mut io::stdout().lock())),
     };
     match done {
         Ok(code) => code,
@@ -68,6 +72,28 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// That a reader has seen enough (`once | head -3`) is no failure.
+fn quietly(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    match done {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        other => other,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// What `work` gives, on a thread of its own; `None` where that takes longer than `deadline`, or for ever.
+fn within<T: Send + 'static>(deadline: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (tell, told) = sync_channel(1);
+    let work = move || {
+        let _ = tell.send(work()); // nobody listens any more where the deadline was over before
+    };
+    thread::Builder::new().spawn(work).ok()?;
+    told.recv_timeout(deadline).ok()
 }
 
 fn run(config: &Config) -> anyhow::Result<ExitCode> {

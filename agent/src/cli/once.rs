@@ -1,4 +1,7 @@
 //! `once`: one pass of every collector, printed.
+//!
+//! Each collector runs on a thread of its own, as in service, and as a table is printed when it ends: one that hangs is
+//! named after its deadline and holds up no other. As JSON there is one document, when all have ended or are overdue.
 
 use crate::app::{OWN, collector, sources};
 use crate::collect::Table;
@@ -9,44 +12,98 @@ use proto::telemetry::Telemetry;
 use runtime::clock::{Clock, SystemClock};
 use runtime::log::chain;
 use serde_json::{Value, json};
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
-/// Shares of CPU time need two readings some time apart; of which the kernel's ticks of 10 ms are a small part.
+/// Shares of CPU time need two readings some time apart, of which the kernel's ticks of 10 ms are a small part.
 const BETWEEN: Duration = Duration::from_millis(200);
+
+/// A collector that has not ended.
+struct Waiting {
+    source: &'static str,
+    deadline: Duration,
+    /// When the deadline is over, monotonic.
+    due: Duration,
+}
 
 struct Pass {
     source: &'static str,
+    deadline: Duration,
     took: Duration,
     error: Option<String>,
     table: Table,
 }
 
-/// Prints one pass as `format` (`table` or `json`). Fails when a collector did.
-pub fn run(config: &Config, format: &str) -> anyhow::Result<ExitCode> {
+/// Prints one pass as `format` (`table` or `json`) to `out`. Fails when a collector did.
+pub fn run(config: &Config, format: &str, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let is_json = format == "json";
+    let (ended, mut waiting) = begin(config)?;
+    let mut passes: Vec<Pass> = Vec::new();
+    while !waiting.is_empty() {
+        for pass in next(&ended, &mut waiting) {
+            if !is_json {
+                print(&pass, out)?;
+            }
+            passes.push(pass);
+        }
+    }
+    if is_json {
+        let document = Value::Array(passes.iter().map(to_json).collect());
+        writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
+    }
+    out.flush()?;
+    let is_fine = passes.iter().all(|pass| pass.error.is_none());
+    Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Starts a thread for each source; the agent's own figures say nothing of a program that has just begun.
+fn begin(config: &Config) -> io::Result<(Receiver<Pass>, Vec<Waiting>)> {
+    let sources: Vec<_> = sources(config).into_iter().filter(|(name, _)| *name != OWN).collect();
+    let (tell, ended) = sync_channel(sources.len());
+    let began = SystemClock.monotonic();
+    let mut waiting = Vec::new();
+    for (source, schedule) in sources {
+        let (config, tell, deadline) = (config.clone(), tell.clone(), schedule.deadline);
+        thread::Builder::new().name(source.into()).spawn(move || take(&config, source, deadline, &tell))?;
+        waiting.push(Waiting { source, deadline, due: began + BETWEEN + deadline });
+    }
+    Ok((ended, waiting))
+}
+
+fn take(config: &Config, source: &'static str, deadline: Duration, tell: &SyncSender<Pass>) {
     let (telemetry, clock) = (Telemetry::default(), SystemClock);
     let meters = Meters::new(&telemetry);
+    let Some(mut collector) = collector(source, config, &telemetry, &meters, clock.monotonic()) else { return };
+    thread::sleep(BETWEEN);
+    let mut table = Table::default();
+    table.begin_pass();
     let began = clock.monotonic();
-    let names = sources(config).into_iter().map(|(name, _)| name).filter(|name| *name != OWN);
-    let mut sources: Vec<_> = names.filter_map(|name| collector(name, config, &telemetry, &meters, began)).collect();
-    std::thread::sleep(BETWEEN);
-    let passes: Vec<Pass> = sources
-        .iter_mut()
-        .map(|source| {
-            let mut table = Table::default();
-            table.begin_pass();
-            let began = clock.monotonic();
-            let error = source.collect(began, &mut table).err().map(|error| chain(&error));
-            Pass { source: source.name(), took: clock.monotonic().saturating_sub(began), error, table }
-        })
-        .collect();
-    if format == "json" {
-        println!("{}", serde_json::to_string_pretty(&Value::Array(passes.iter().map(to_json).collect()))?);
-    } else {
-        passes.iter().for_each(print);
-    }
-    let fine = passes.iter().all(|pass| pass.error.is_none());
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let error = collector.collect(began, &mut table).err().map(|error| chain(&error));
+    let took = clock.monotonic().saturating_sub(began);
+    // Nobody listens any more where the deadline was over before.
+    let _ = tell.send(Pass { source, deadline, took, error, table });
+}
+
+/// Waits for the next collector that ends, or for those whose deadline is over.
+fn next(ended: &Receiver<Pass>, waiting: &mut Vec<Waiting>) -> Vec<Pass> {
+    let now = SystemClock.monotonic();
+    let due = waiting.iter().map(|waiting| waiting.due).min().unwrap_or(now);
+    let overdue = match ended.recv_timeout(due.saturating_sub(now)) {
+        Ok(pass) => {
+            waiting.retain(|waiting| waiting.source != pass.source);
+            return vec![pass];
+        }
+        Err(RecvTimeoutError::Timeout) => waiting.extract_if(.., |waiting| waiting.due <= due).collect(),
+        Err(RecvTimeoutError::Disconnected) => std::mem::take(waiting), // the rest panicked, and said so
+    };
+    let failed = |Waiting { source, deadline, .. }: Waiting| {
+        let error = Some(format!("no result within its deadline of {deadline:?}; it hangs, and what it reads may too"));
+        Pass { source, deadline, took: BETWEEN + deadline, error, table: Table::default() }
+    };
+    overdue.into_iter().map(failed).collect()
 }
 
 fn samples(table: &Table) -> impl Iterator<Item = (String, f64)> + '_ {
@@ -57,15 +114,17 @@ fn samples(table: &Table) -> impl Iterator<Item = (String, f64)> + '_ {
     })
 }
 
-fn print(pass: &Pass) {
-    println!("# {}: {} series in {:.3} ms", pass.source, pass.table.definitions().len(), pass.took.as_secs_f64() * 1e3);
+fn print(pass: &Pass, out: &mut impl Write) -> io::Result<()> {
+    let Pass { source, deadline, took, .. } = pass;
+    let series = pass.table.definitions().len();
+    writeln!(out, "# {source}: {series} series in {:.3} ms of {deadline:?}", took.as_secs_f64() * 1e3)?;
     if let Some(error) = &pass.error {
-        println!("# {}: {error}", pass.source);
+        writeln!(out, "# {source}: {error}")?;
     }
     for (series, value) in samples(&pass.table) {
-        println!("{series:<72} {value}");
+        writeln!(out, "{series:<72} {value}")?;
     }
-    println!();
+    writeln!(out)
 }
 
 fn to_json(pass: &Pass) -> Value {
@@ -74,6 +133,7 @@ fn to_json(pass: &Pass) -> Value {
     json!({
         "collector": pass.source,
         "duration_seconds": pass.took.as_secs_f64(),
+        "deadline_seconds": pass.deadline.as_secs_f64(),
         "error": pass.error,
         "samples": series,
     })
