@@ -2,11 +2,14 @@
 //!
 //! ```text
 //!  stream ─► admit ─► writer (group commit) ─► head ─► Ack
-//!               └─► Refusal                    answers leave in the order in which the batches came
+//!               └─► a gap in its place ─► writer ─► Refusal    answers leave in the order in which the batches came
 //! ```
+//! A batch that will never be taken leaves a gap, committed before the agent hears of the refusal: a refusal with a
+//! position is as good as an ack of it, whenever the stream breaks.
+//!
 //! A stream may have a window of batches under way. What is stored is shown, also when its agent is gone meanwhile: the
-//! head has what the log has. A newer stream of the same agent ends the older. After a batch that shall come again (its schema is unknown, the database did not take it)
-//! the stream takes no other: an ack stands for everything before it.
+//! head has what the log has. A newer stream of the same agent ends the older. After a batch that shall come again (its
+//! schema is unknown, the database did not take it) the stream takes no other: an ack stands for everything before it.
 //!
 //! An agent is present while its stream stands, also when it waits for us; after that what is still under way of it is
 //! stored and shown, and says nothing of how the agent is.
@@ -17,6 +20,8 @@
 pub mod accept;
 pub mod admit;
 pub mod gate;
+pub mod missing;
+mod refusal;
 pub mod server;
 mod streams;
 pub mod writer;
@@ -26,8 +31,8 @@ pub use streams::{STREAMS_MAX, Streams};
 
 use crate::live::{Live, State};
 use crate::meters::IngestMeters;
-use crate::store::{Store, Stored};
-use admit::{Admission, Admitted, lost_records};
+use crate::store::{BatchRow, Store, Stored};
+use admit::{Admission, Admitted};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use proto::convert::RawBatch;
@@ -36,6 +41,7 @@ use proto::limits::WINDOW_BATCHES;
 use proto::message::{Batch, FromAgent, Hello, Position, Refusal, RefusalReason, ToAgent};
 use proto::refused::Refused;
 use proto::sample::Timestamp;
+use refusal::{refusal, send_away, unavailable};
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
 use runtime::drain::Phase;
@@ -46,7 +52,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use streams::Place;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -55,8 +61,6 @@ use writer::Committed;
 
 /// How long a stream may take to say hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// What an agent is told to wait when we cannot serve it now; it adds its own jitter.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// What an agent hears when its stream ends and nothing is wrong with it.
 const ENDING: &str = "this stream ends; come back";
 /// How often an agent is noted as present while it waits for us: four times in the shortest silence.
@@ -89,8 +93,8 @@ pub struct IngestService {
 enum Answer {
     /// It is durable; the head gets it, then the agent its ack.
     Stored { batch: Batch, committed: Committed, explained: u64 },
-    /// It will never be taken.
-    Refused { position: Option<Position>, why: Refused },
+    /// It will not be taken. If never, the gap in its place is durable.
+    Refused { position: Option<Position>, why: Refused, gap: Option<(Batch, Committed)> },
     /// The writer ended or the database will not take it: the stream ends, the agent keeps the batch.
     Lost,
 }
@@ -307,8 +311,10 @@ impl Stream<'_> {
                     }
                     Some(Ok(FromAgent::Unknown)) => {}
                     Some(Ok(FromAgent::Unreadable { position: Some(position), why })) => {
-                        admission.note_refusal(position);
-                        pending.push_back(refused(Some(position), why));
+                        match self.refuse_for_good(&mut admission, Some(position), why).await {
+                            Ok(answer) => pending.push_back(answer),
+                            Err(why) => end = Some(why),
+                        }
                     }
                     Some(Ok(FromAgent::Unreadable { position: None, why })) => {
                         end = Some(End::Ours(self.service.turn_away(&why)));
@@ -356,22 +362,17 @@ impl Stream<'_> {
         let ahead_ms = self.service.live.correction_ms(self.place.agent_id);
         let admitted = match admission.admit(raw, ahead_ms, wall, now) {
             Ok(admitted) => admitted,
-            Err(why) => {
-                let last = (why.wire_reason() == RefusalReason::UnknownSchema).then_some(End::Told);
-                return Ok((refused(position, why), last));
+            Err(why) if why.wire_reason() == RefusalReason::UnknownSchema => {
+                return Ok((refused(position, why), Some(End::Told)));
             }
+            Err(why) => return Ok((self.refuse_for_good(admission, position, why).await?, None)),
         };
         let Admitted { batch, row, restamped, explained } = admitted;
         if restamped > 0 {
             self.service.meters.restamped.inc_by(restamped as u64);
             tracing::warn!(agent = %self.place.agent_id, passes = restamped, "passes from the future; the agent's clock is ahead");
         }
-        let stored = tokio::select! {
-            stored = self.attend(self.writer.store(row), Line::Stands) => stored,
-            () = self.out.closed() => return Err(End::Gone),
-            () = self.place.stop.cancelled() => None,
-        };
-        let stored = stored.ok_or_else(|| End::Ours(unavailable(ENDING)))?;
+        let stored = self.store(row).await?;
         let answer = async move {
             match stored.await {
                 Ok(committed) => Answer::Stored { batch, committed, explained },
@@ -379,6 +380,37 @@ impl Stream<'_> {
             }
         };
         Ok((Box::pin(answer), None))
+    }
+
+    /// Hands a row to the writer, which tells when it is committed.
+    async fn store(&self, row: BatchRow) -> Result<oneshot::Receiver<Committed>, End> {
+        let stored = tokio::select! {
+            stored = self.attend(self.writer.store(row), Line::Stands) => stored,
+            () = self.out.closed() => return Err(End::Gone),
+            () = self.place.stop.cancelled() => None,
+        };
+        stored.ok_or_else(|| End::Ours(unavailable(ENDING)))
+    }
+
+    /// Hands a gap to the writer in the place of a batch, if it has one.
+    async fn refuse_for_good(
+        &self,
+        admission: &mut Admission,
+        position: Option<Position>,
+        why: Refused,
+    ) -> Result<Owed, End> {
+        let (wall, now) = (self.service.clock.wall(), self.service.clock.monotonic());
+        let gap = position.map(|position| RawBatch::for_gap(&missing::gap_of_refused(position)));
+        let Some(Ok(Admitted { batch, row, .. })) = gap.map(|gap| admission.admit(gap, 0, wall, now)) else {
+            return Ok(refused(position, why));
+        };
+        let stored = self.store(row).await?;
+        Ok(Box::pin(async move {
+            match stored.await {
+                Ok(committed) => Answer::Refused { position, why, gap: Some((batch, committed)) },
+                Err(_) => Answer::Lost,
+            }
+        }))
     }
 
     /// Shows and counts what became of a batch. Returns what the agent is told, or why the stream ends instead.
@@ -391,7 +423,12 @@ impl Stream<'_> {
                 self.show(&batch, committed, explained, line);
                 Ok(ToAgent::Ack(batch.position))
             }
-            Answer::Refused { position, why } => Ok(self.refuse(position, &why)),
+            Answer::Refused { position, why, gap } => {
+                if let Some((gap, committed)) = gap {
+                    self.note_missing(&gap, committed, 0);
+                }
+                Ok(self.refuse(position, &why))
+            }
             Answer::Lost => Err(End::Ours(unavailable("the database did not take a batch; send it again"))),
         }
     }
@@ -420,26 +457,11 @@ impl Stream<'_> {
     /// Gives a durable batch to the head and counts it.
     fn show(&self, batch: &Batch, committed: Committed, explained: u64, line: Line) {
         let (meters, live) = (&self.service.meters, &self.service.live);
-        let skipped = match committed {
-            Committed { stored: Stored::New { skipped }, .. } => skipped,
-            // Stored by a commit of ours whose answer was lost: the head does not have it.
-            Committed { stored: Stored::Replay, unsure: true } => 0,
-            Committed { stored: Stored::Replay, unsure: false } => {
-                meters.batches.with_label_values(&["replayed"]).inc();
-                return;
-            }
-        };
+        if !self.note_missing(batch, committed, explained) {
+            meters.batches.with_label_values(&["replayed"]).inc();
+            return;
+        }
         meters.batches.with_label_values(&["stored"]).inc();
-        live.confirm(self.place.agent_id, batch.position);
-        for gap in &batch.gaps {
-            meters.missing.with_label_values(&[gap_reason(&gap.reason)]).inc_by(lost_records(gap));
-            tracing::warn!(agent = %self.place.agent_id, first = gap.first_seq, last = gap.last_seq, reason = gap.reason, "agent lost records");
-        }
-        let unexplained = skipped.saturating_sub(explained);
-        if unexplained > 0 {
-            meters.missing.with_label_values(&["unexplained"]).inc_by(unexplained);
-            tracing::warn!(agent = %self.place.agent_id, before = %batch.position, records = unexplained, "records never came");
-        }
         let appended = match line {
             Line::Stands => live.append(self.place.agent_id, &batch.frames),
             Line::Ended => live.append_late(self.place.agent_id, &batch.frames),
@@ -456,33 +478,23 @@ impl Stream<'_> {
             }
         }
     }
+
+    /// Notes a durable batch, and counts what it tells of what never came. Returns whether the batch is new.
+    fn note_missing(&self, batch: &Batch, committed: Committed, explained: u64) -> bool {
+        let skipped = match committed {
+            Committed { stored: Stored::New { skipped }, .. } => Some(skipped),
+            // Stored by a commit of ours whose answer was lost: the head does not have it.
+            Committed { stored: Stored::Replay, unsure: true } => None,
+            Committed { stored: Stored::Replay, unsure: false } => return false,
+        };
+        self.service.live.confirm(self.place.agent_id, batch.position);
+        missing::count(&self.service.meters, self.place.agent_id, batch, skipped, explained);
+        true
+    }
 }
 
 fn refused(position: Option<Position>, why: Refused) -> Owed {
-    Box::pin(std::future::ready(Answer::Refused { position, why }))
-}
-
-fn refusal(reason: RefusalReason, position: Option<Position>, message: &str) -> Refusal {
-    Refusal { reason, position, message: message.into(), retry_after: None }
-}
-
-fn unavailable(message: &str) -> Refusal {
-    Refusal { retry_after: Some(RETRY_AFTER), ..refusal(RefusalReason::Unavailable, None, message) }
-}
-
-/// Says why, where there is room for it: who reads nothing is not waited for.
-fn send_away(out: &mpsc::Sender<Result<ToAgent, Status>>, refusal: Refusal) {
-    let _ = out.try_send(Ok(ToAgent::Refusal(refusal)));
-}
-
-/// The reason as a label: one of those that our agents give, so that an agent cannot make up labels.
-fn gap_reason(reason: &str) -> &'static str {
-    match reason {
-        "spool_full" => "spool_full",
-        "corrupt" => "corrupt",
-        "refused" => "refused",
-        _ => "other",
-    }
+    Box::pin(std::future::ready(Answer::Refused { position, why, gap: None }))
 }
 
 #[cfg(test)]

@@ -3,14 +3,15 @@
 //! One [`Admission`] belongs to one stream: it knows the schemas that this stream has defined, so that a batch may
 //! refer to them. Pure but for the time that comes in as an argument.
 
+use super::missing::lost_records;
 pub use crate::store::SCHEMA_REFRESH;
 use crate::store::{BatchRow, SchemaRow};
 use bytes::Bytes;
 use proto::convert::{RawBatch, SchemaBytes};
 use proto::limits::{FUTURE_TOLERANCE, SERIES_PER_AGENT_MAX};
-use proto::message::{Batch, Position};
+use proto::message::Batch;
 use proto::refused::Refused;
-use proto::sample::{Frame, Gap, Schema, SchemaId, Timestamp};
+use proto::sample::{Frame, Schema, SchemaId, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,15 +30,6 @@ pub struct Admission {
     refreshed_at: Duration,
     /// The next row carries every definition: some were defined by a batch that was not stored.
     repeat: bool,
-    refused: Refusals,
-}
-
-/// Sequence numbers of this stream that were refused since the last batch that was stored: their absence is known, not
-/// a gap. Each counts once, however often it was sent.
-#[derive(Default)]
-struct Refusals {
-    count: u64,
-    last: Option<Position>,
 }
 
 /// A batch on its way to the database.
@@ -48,7 +40,7 @@ pub struct Admitted {
     pub row: BatchRow,
     /// Passes that were moved to the time of their arrival.
     pub restamped: usize,
-    /// Sequence numbers before this one whose absence is known: refused on this stream, or named by a gap record.
+    /// Sequence numbers before this one whose absence a gap record tells.
     pub explained: u64,
 }
 
@@ -56,7 +48,7 @@ impl Admission {
     /// For a stream of `agent_id` that begins at the monotonic time `now`.
     pub fn new(agent_id: Uuid, now: Duration) -> Self {
         let (known, definitions) = (HashMap::new(), HashMap::new());
-        Self { agent_id, known, definitions, refreshed_at: now, repeat: false, refused: Refusals::default() }
+        Self { agent_id, known, definitions, refreshed_at: now, repeat: false }
     }
 
     /// Checks a batch that came at `wall`, and moves its times back by `ahead_ms`, by which its agent's clock is ahead.
@@ -67,23 +59,12 @@ impl Admission {
         wall: Timestamp,
         now: Duration,
     ) -> Result<Admitted, Refused> {
-        let position = raw.position().ok();
         if ahead_ms != 0 {
             raw.correct_clock(ahead_ms);
         }
         let admitted = self.try_admit(&mut raw, wall, now);
-        match (&admitted, position) {
-            (Ok(_), _) => self.refused = Refusals::default(),
-            (Err(_), Some(position)) => self.refused.note(position),
-            (Err(_), None) => {}
-        }
         self.forget_all_but(admitted.as_ref().map_or(&[], |admitted| &admitted.batch.frames));
         admitted
-    }
-
-    /// Notes that the batch at `position` could not be read: the hole that it leaves is explained.
-    pub fn note_refusal(&mut self, position: Position) {
-        self.refused.note(position);
     }
 
     /// Stores every schema of this stream with the next batch: one that came with a replay was not stored.
@@ -107,7 +88,7 @@ impl Admission {
         let row = BatchRow { agent_id: self.agent_id, position: batch.position, received_at: wall, payload, schemas };
         let lost = batch.gaps.iter().map(lost_records).fold(0, u64::saturating_add);
         // A gap stands at its own last record, which is not before itself.
-        let explained = self.refused.count.saturating_add(lost.saturating_sub(u64::from(lost > 0)));
+        let explained = lost.saturating_sub(u64::from(lost > 0));
         Ok(Admitted { batch, row, restamped, explained })
     }
 
@@ -149,29 +130,13 @@ impl Admission {
     }
 }
 
-// === impl Refusals ===
-
-impl Refusals {
-    fn note(&mut self, position: Position) {
-        let again = self.last.is_some_and(|last| last.epoch == position.epoch && position.seq <= last.seq);
-        if !again {
-            self.count += 1;
-            self.last = Some(position);
-        }
-    }
-}
-
-/// How many records a gap says are lost: never more than there can be before its end.
-pub fn lost_records(gap: &Gap) -> u64 {
-    gap.last_seq.saturating_sub(gap.first_seq.max(1)).saturating_add(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proto::convert::encode_record;
+    use proto::message::Position;
     use proto::name::SeriesKey;
-    use proto::sample::{Kind, Pass, SeriesDef};
+    use proto::sample::{Gap, Kind, Pass, SeriesDef};
 
     fn raw(seq: u64, at: i64, known: &mut HashSet<SchemaId>) -> RawBatch {
         let key = SeriesKey::try_new("m", []).expect("legal");
@@ -237,26 +202,6 @@ mod tests {
         assert_eq!((admitted.batch.frames[0].passes[0].at, admitted.restamped), (WALL, 0));
         let stored = RawBatch::from_record(&admitted.row.payload, admitted.row.position).expect("reads back");
         assert_eq!(stored.resolve(&mut admission.known), Ok(admitted.batch));
-    }
-
-    /// A batch at `seq` whose schema nobody has defined.
-    fn unreadable(seq: u64) -> RawBatch {
-        let mut defined = HashSet::new();
-        raw(1, 1, &mut defined);
-        raw(seq, 1, &mut defined)
-    }
-
-    #[test]
-    fn refused_batches_explain_the_hole_that_they_leave_each_once() {
-        let mut admission = admission();
-        for seq in [2, 3, 3, 2] {
-            let refused = admission.admit(unreadable(seq), 0, WALL, Duration::ZERO);
-            assert!(matches!(refused, Err(Refused::UnknownSchema(_))), "{seq}");
-        }
-        assert!(admission.admit(raw(0, 1, &mut HashSet::new()), 0, WALL, Duration::ZERO).is_err());
-        let mut admit = |seq| admission.admit(raw(seq, 1, &mut HashSet::new()), 0, WALL, Duration::ZERO).expect("fine");
-        assert_eq!(admit(4).explained, 2);
-        assert_eq!(admit(6).explained, 0);
     }
 
     #[test]

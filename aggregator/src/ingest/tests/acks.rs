@@ -169,6 +169,21 @@ async fn a_gap_record_is_acked_and_counted_by_its_reason() {
 }
 
 #[tokio::test]
+async fn gaps_that_overlap_count_each_record_once() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    agent.send(1, 1.0).await;
+    agent.hear_ack(1).await;
+    // The agent's spool dropped more before the first of these was acked: the second reaches back over it.
+    for last_seq in [4, 9] {
+        let gap = Gap { epoch: EPOCH, first_seq: 2, last_seq, reason: "spool_full".into() };
+        agent.say(FromAgent::Batch(RawBatch::for_gap(&gap))).await;
+        agent.hear_ack(last_seq).await;
+    }
+    assert_eq!((house.missing("spool_full"), house.missing("unexplained")), (8, 0), "2 to 9");
+}
+
+#[tokio::test]
 async fn a_gap_record_with_absurd_numbers_harms_nobody() {
     let house = House::new().await;
     let mut agent = house.agent(1).await;

@@ -79,9 +79,28 @@ async fn a_batch_with_too_many_labels_is_refused_in_its_place_and_its_neighbours
     assert!(refusal.message.contains("31") && refusal.message.contains("30"), "{}", refusal.message);
     agent.hear_ack(3).await;
     assert_eq!((house.refused("bad_name"), house.batches("refused")), (1, 1));
-    assert_eq!(house.missing("unexplained"), 0, "a refusal explains the hole");
+    assert_eq!((house.missing("refused"), house.missing("unexplained")), (1, 0), "a gap is stored in its place");
     assert_eq!(house.latest(&agent), [("cpu".into(), 3.0)]);
-    assert_eq!(house.database.store.log().await, [(agent.id, 1), (agent.id, 3)]);
+    assert_eq!(house.database.store.log().await, [(agent.id, 1), (agent.id, 2), (agent.id, 3)]);
+}
+
+#[tokio::test]
+async fn a_refusal_is_durable_when_it_is_heard_and_one_that_was_not_heard_counts_once() {
+    let house = House::new().await;
+    let refused = || wire::batch_with(2, &wire::frames(2, &wire::schema("cpu", LABELS_MAX + 1), &[1.0]));
+    let mut agent = house.agent(1).await;
+    agent.send(1, 1.0).await;
+    agent.hear_ack(1).await;
+    agent.say_bytes(refused()).await;
+    agent.hear_refusal().await;
+    assert_eq!(house.database.store.log().await, [(agent.id, 1), (agent.id, 2)]);
+    // The stream broke before the agent heard it: it sends the same again.
+    let mut again = house.agent(1).await;
+    again.say_bytes(refused()).await;
+    assert_eq!(again.hear_refusal().await.position, Some(Position { epoch: EPOCH, seq: 2 }));
+    again.send(3, 3.0).await;
+    again.hear_ack(3).await;
+    assert_eq!((house.missing("refused"), house.missing("unexplained")), (1, 0));
 }
 
 #[tokio::test]
@@ -134,8 +153,8 @@ async fn a_batch_that_cannot_be_read_is_refused_in_its_place_and_its_neighbours_
     agent.hear_ack(7).await;
     let counted = ["too_large", "damaged", "undecodable", "too_many_parts"].map(|reason| house.refused(reason));
     assert_eq!((counted, house.batches("refused")), ([1, 2, 1, 1], 5));
-    assert_eq!(house.missing("unexplained"), 0, "a refusal explains the hole");
-    assert_eq!(house.database.store.log().await, [(agent.id, 1), (agent.id, 7)]);
+    assert_eq!((house.missing("refused"), house.missing("unexplained")), (5, 0), "a gap is stored in each place");
+    assert_eq!(house.database.store.log().await, (1..=7).map(|seq| (agent.id, seq)).collect::<Vec<_>>());
 }
 
 #[tokio::test]
