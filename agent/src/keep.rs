@@ -51,7 +51,7 @@ pub enum Item {
 pub enum Outcome {
     /// Everything up to and including this position is durable over there.
     Acked(Position),
-    /// This batch will never be taken.
+    /// This batch will never be taken. It is acked when the aggregator knows of the gap in its place.
     Refused(Position, String),
 }
 
@@ -286,14 +286,9 @@ impl Keeper {
     }
 
     fn refused(&mut self, position: Position, why: &str) -> Result<(), spool::NotRead> {
-        self.sent.retain(|sent| *sent != position);
-        self.spool.refuse(to_spool(position), why).map(|gap| {
-            tracing::error!(
-                seq = gap.first_seq,
-                why,
-                "the aggregator refused a batch for good; it lies in the spool's dead folder"
-            );
-        })
+        self.spool.refuse(to_spool(position), why)?;
+        tracing::error!(seq = position.seq, why, "a batch is refused for good; it lies in the spool's dead folder");
+        Ok(())
     }
 
     /// Sends what the window has room for.

@@ -5,7 +5,8 @@
 //!        | done u64 ×2 | appended u64 ×2 | clean u8 | mode u8 | boot id [64] | crc32c u32
 //! ```
 //! Each write goes to both, one after the other, in place and synced: a crash or a bad sector costs one copy, the other
-//! is whole. In place, because on a full disk a new file could not be written, and then nothing could be acked away.
+//! is whole. In place, because on a full disk a new file could not be written, and then nothing could be acked away. A
+//! copy that cannot be written in place is made anew, as another file; where that fails too, one copy must do.
 
 use std::io;
 use std::path::Path;
@@ -13,9 +14,9 @@ use std::path::Path;
 use uuid::Uuid;
 
 use crate::Place;
-use crate::fs::{Access, Fs, read_small};
+use crate::fs::{Access, Fs, read_small, replace};
 use crate::options::Mode;
-use crate::sealed::{ENVELOPE_BYTES, Fields, seal, unseal};
+use crate::sealed::{ENVELOPE_BYTES, Fields, is_other_version, seal, unseal};
 
 const MAGIC: [u8; 4] = *b"CURS";
 const COPIES: [&str; 2] = ["cursor.0", "cursor.1"];
@@ -59,6 +60,15 @@ pub(crate) fn boot_id_field(boot_id: &str) -> [u8; BOOT_ID_BYTES] {
     field
 }
 
+/// Writes one copy in place, or else anew.
+fn store_copy(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let in_place = fs.open(&dir.join(name), Access::Write).and_then(|file| {
+        file.write_at(bytes, 0)?;
+        file.sync()
+    });
+    in_place.or_else(|_| replace(fs, dir, name, bytes))
+}
+
 // === impl Cursor ===
 
 impl Cursor {
@@ -72,17 +82,28 @@ impl Cursor {
         whole.max_by_key(|(cursor, _)| cursor.generation)
     }
 
-    /// Writes both copies: after this returns, power may fail. `copy` is the one that is written first; it is left at
-    /// the one whose writing failed, because until that one is whole again the other must not be touched.
-    pub fn store(&self, fs: &dyn Fs, dir: &Path, copy: &mut usize) -> io::Result<()> {
+    /// Whether a program of another format version wrote a copy.
+    pub fn is_other_version(fs: &dyn Fs, dir: &Path) -> bool {
+        COPIES.iter().any(|name| is_other_version(fs, &dir.join(name), MAGIC))
+    }
+
+    /// Writes both copies: after this returns, power may fail (opening syncs the names of new ones). `copy` is the one
+    /// that is written first, and is left at the one whose writing failed. Fails if neither can be written; returns how
+    /// many could not.
+    pub fn store(&self, fs: &dyn Fs, dir: &Path, copy: &mut usize) -> io::Result<u64> {
         let bytes = self.encode();
+        let mut failures = Vec::new();
         for next in [*copy, 1 - *copy] {
-            *copy = next;
-            let file = fs.open(&dir.join(COPIES[next]), Access::Write)?;
-            file.write_at(&bytes, 0)?;
-            file.sync()?;
+            if let Err(error) = store_copy(fs, dir, COPIES[next], &bytes) {
+                *copy = next;
+                failures.push(error);
+            }
         }
-        Ok(())
+        let failed = failures.len();
+        match failures.pop() {
+            Some(error) if failed == COPIES.len() => Err(error),
+            _ => Ok(failed as u64),
+        }
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -62,10 +62,31 @@ pub(crate) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Whether the error says that this place of the disk is bad (`EIO`), rather than that we are short of something.
-pub(crate) fn is_io_error(error: &io::Error) -> bool {
-    const EIO: i32 = 5; // on every Unix
-    error.raw_os_error() == Some(EIO)
+/// Whether the error says that this machine is short of something, rather than that a place of the disk is bad: it
+/// passes by itself, and says nothing of the record.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12; // these numbers are the same on every Linux
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE))
+}
+
+/// Makes a small file anew under the name, durably: beside it, then renamed into its place. What had the name stays
+/// until then, and nothing is left beside it after an error.
+pub(crate) fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let beside = dir.join(format!("{name}.tmp"));
+    let write = || {
+        let file = fs.open(&beside, Access::Write)?;
+        file.truncate(0)?;
+        file.write_at(bytes, 0)?;
+        file.sync()?;
+        fs.rename(&beside, &dir.join(name))
+    };
+    if let Err(error) = write() {
+        drop(fs.remove(&beside));
+        return Err(error);
+    }
+    fs.sync_dir(dir)
 }
 
 /// A whole small file, or `None` if it cannot be had.

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use crate::fs::{Access, Fs, read_small};
-use crate::sealed::{ENVELOPE_BYTES, seal, unseal};
+use crate::fs::{Fs, read_small, replace};
+use crate::sealed::{ENVELOPE_BYTES, is_other_version, seal, unseal};
 
 const MAGIC: [u8; 4] = *b"IDEN";
 const NAME: &str = "identity";
@@ -44,6 +44,11 @@ pub(crate) struct Identity {
 // === impl Identity ===
 
 impl Identity {
+    /// Whether a program of another format version wrote the file.
+    pub fn is_other_version(fs: &dyn Fs, dir: &Path) -> bool {
+        is_other_version(fs, &dir.join(NAME), MAGIC)
+    }
+
     /// Reads the file; `None` if it is missing or damaged.
     pub fn load(fs: &dyn Fs, dir: &Path) -> Option<Self> {
         let bytes = read_small(fs, &dir.join(NAME), ENVELOPE_BYTES + 16 + MAX_ERAS * ERA_BYTES)?;
@@ -64,13 +69,7 @@ impl Identity {
             body.extend_from_slice(&era.epoch.to_le_bytes());
             body.extend_from_slice(&era.end.unwrap_or(0).to_le_bytes());
         }
-        let beside = dir.join("identity.tmp");
-        let file = fs.open(&beside, Access::Write)?;
-        file.truncate(0)?;
-        file.write_at(&seal(MAGIC, &body), 0)?;
-        file.sync()?;
-        fs.rename(&beside, &dir.join(NAME))?;
-        fs.sync_dir(dir)
+        replace(fs, dir, NAME, &seal(MAGIC, &body))
     }
 
     /// Adds an epoch that a segment tells of, if it is not known.

@@ -48,15 +48,24 @@ pub struct Gap {
     pub reason: Reason,
 }
 
-/// Why records are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Why records are lost. The numbers stand in skips on disk: none is ever used for another reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
 pub enum Reason {
-    /// Dropped to make room.
-    SpoolFull,
+    /// Dropped to make room, or turned away because nothing may be dropped.
+    SpoolFull = 1,
     /// Damaged or missing on disk.
-    Corrupt,
+    Corrupt = 2,
     /// The receiver will never take it.
-    Refused,
+    Refused = 3,
+    /// Larger than a record may be.
+    TooLarge = 4,
+    /// Turned away before the spool, because its owner did not keep up.
+    QueueFull = 5,
+    /// The disk had no room, and we had nothing to give up for it.
+    DiskFull = 6,
+    /// The disk failed.
+    DiskError = 7,
 }
 
 // === impl Gap ===
@@ -71,12 +80,31 @@ impl Gap {
 // === impl Reason ===
 
 impl Reason {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::SpoolFull,
+        Self::Corrupt,
+        Self::Refused,
+        Self::TooLarge,
+        Self::QueueFull,
+        Self::DiskFull,
+        Self::DiskError,
+    ];
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|&reason| reason as u8 == byte)
+    }
+
     /// As a label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SpoolFull => "spool_full",
             Self::Corrupt => "corrupt",
             Self::Refused => "refused",
+            Self::TooLarge => "too_large",
+            Self::QueueFull => "queue_full",
+            Self::DiskFull => "disk_full",
+            Self::DiskError => "disk_error",
         }
     }
 }

@@ -17,14 +17,16 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::Place;
-use crate::fs::{Access, File, Fs, is_io_error, is_no_space};
-use crate::record::{Class, FRAME_BYTES, Found, MAX_RECORD_BYTES, Step, Walker, encode};
+use crate::fs::{Access, File, Fs, is_no_space, is_shortage};
+use crate::record::{Class, FRAME_BYTES, Found, Kind, MAX_RECORD_BYTES, Step, Walker, encode};
 use crate::segment::{HEADER_BYTES, Header, Key, Segment};
 use crate::shelf::Shelf;
+use crate::stats::Stats;
 
-/// How often a failing read of the same place is tried before the rest of its segment is given up as damaged: the
-/// caller's pauses lie between, and one bad sector must not stop everything behind it.
-pub(crate) const READ_ATTEMPTS: u32 = 3;
+/// How often a failing read of the same place is tried before the rest of its segment is given up as damaged. The
+/// caller's pauses lie between: with a second each, a disk that was away for a moment costs nothing, and one bad sector
+/// stops what is behind it for ten seconds.
+pub const READ_ATTEMPTS: u32 = 10;
 
 /// After damage, a seq this far from the segment's first is not believed. Records of the other lane lie between, but
 /// never four billion of them within one segment.
@@ -94,7 +96,7 @@ impl Lane {
         self.writer = Some(writer);
     }
 
-    pub fn append(&mut self, stamp: Stamp, seq: u64, payload: &[u8]) -> io::Result<()> {
+    pub fn append(&mut self, stamp: Stamp, kind: Kind, seq: u64, payload: &[u8]) -> io::Result<()> {
         if self.writer.is_none() {
             self.begin_segment(stamp, seq)?;
         }
@@ -102,7 +104,7 @@ impl Lane {
             return Err(io::ErrorKind::NotFound.into()); // a writer always writes the last segment
         };
         let start = self.hidden.len();
-        encode(&mut self.hidden, self.class, seq, payload);
+        encode(&mut self.hidden, kind, seq, payload);
         let frame = &self.hidden[start..];
         if let Err(error) = writer.write_at(frame, segment.bytes) {
             self.hidden.truncate(start);
@@ -258,8 +260,8 @@ impl Lane {
 // === impl Lane: reading ===
 
 impl Lane {
-    /// The place of the next record from `expected` on. What is lost on the way is added to `lost` and quarantined.
-    pub fn peek(&mut self, expected: Place, lost: &mut u64, shelf: &mut Shelf) -> io::Result<Option<Place>> {
+    /// The place of the next record from `expected` on. What is lost on the way is counted and quarantined.
+    pub fn peek(&mut self, expected: Place, counts: &mut Stats, shelf: &mut Shelf) -> io::Result<Option<Place>> {
         loop {
             if let Some((place, _)) = self.head.filter(|(place, _)| *place >= expected) {
                 return Ok(Some(place));
@@ -283,19 +285,22 @@ impl Lane {
                 Ok(Step::End) => {
                     let missing = segment.records.saturating_sub(segment.settled() + segment.sent);
                     segment.lost += missing;
-                    *lost += missing;
+                    counts.dropped.corrupt += missing;
                     if ends.is_none() {
                         return Ok(None);
                     }
                     self.index += 1;
                     self.walker = None;
                 }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => walker.at = segment.visible,
+                Err(error) if is_shortage(&error) => return Err(error), // nothing is wrong with the record
                 Err(error) => {
                     self.failed_reads += 1;
-                    let is_bad = is_io_error(&error) && self.failed_reads >= READ_ATTEMPTS;
-                    if !is_bad && error.kind() != io::ErrorKind::NotFound {
-                        return Err(error); // too many open files, say: nothing is wrong with the record
+                    if self.failed_reads < READ_ATTEMPTS {
+                        return Err(error);
                     }
+                    counts.given_up_segments += u64::from(!segment.given_up);
+                    segment.given_up = true;
                     walker.at = segment.visible;
                 }
             }

@@ -13,10 +13,13 @@
 //!    | `Fast`    | [`Spool::append`] has returned | our death (page cache) | it is promised |
 //!
 //! 3. **Nothing is lost silently.** Where a seq will never come, the reader yields a [`Gap`] with the exact range and the
-//!    [`Reason`], in its place in the order, and goes on doing so until it is acked, like a record. Loss that no one
-//!    can know the range of (the tail of an epoch that power took before any cursor told of it) was never promised.
+//!    [`Reason`], in its place in the order, and goes on doing so until it is acked, like a record. What never became a
+//!    record gets its seqs and its gap by [`Spool::skip`]. A refused record counts as lost when the receiver has acked
+//!    that it knows ([`Spool::refuse`]). Loss that no one can know the range of (the tail of an epoch that power took
+//!    before any cursor told of it) was never promised.
 //! 4. **The books agree**, after each call: appended + recovered = delivered + dropped by reason + waiting.
-//! 5. **Opening terminates and never needs a person**, whatever lies in the directory. A damaged record costs itself.
+//! 5. **Opening terminates and never needs a person**, whatever lies in the directory. A damaged record costs itself. A
+//!    spool of another format version is not damage: it is refused, because only that version can deliver it.
 //! 6. **Everything is bounded**, by the limits below. A full disk refuses or drops by policy, and stops neither acks nor
 //!    the program.
 //!
@@ -32,7 +35,11 @@
 //!
 //! segment    "SEGM" version owner epoch era first-seq ordinal class crc32c │ record │ record │ …
 //! record     len u32 │ crc32c u32 │ type u8 │ seq u64 │ payload [len]     crc over len, type, seq, payload; little endian
+//!            type 1 ordinary, 2 critical, 3 a skip: its payload is reason u8 │ count u64    (record.rs)
 //! ```
+//! A *skip* takes `count` seqs from its own on, for records that never came to be. It lies in the critical lane, because
+//! nothing there is dropped, and is one record in the books.
+//!
 //! Records of the two classes lie in two *lanes* of segments, so that the oldest ordinary ones can be dropped by an
 //! unlink, which needs no room, while critical ones stay. They share one sequence of seqs, and the reader merges them.
 //! An *era* numbers the epochs of a directory, so that old ones can be read to their end before new ones.
@@ -61,16 +68,18 @@
 //! | the tail of the last segment | what is cut off; a new epoch, because it may have been sent |
 //! | a whole segment              | its records; missing before the cursor is normal, after it is counted and a gap |
 //! | the identity                 | nothing while a segment lives; else the epoch (the owner is also in the cursor) |
-//! | one copy of the cursor       | nothing |
+//! | one copy of the cursor, or a file in which it cannot be written | nothing: the copy is made anew |
 //! | both copies of the cursor    | replays, and a new epoch |
 //! | a failing `fdatasync`        | the segment, which is never synced again: its records go from memory into another |
-//! | a failing read (`EIO`)       | after three tries, the rest of that segment |
-//! | files that are not ours, another format version, another owner | nothing: they are left alone and counted |
+//! | a failing read               | after [`READ_ATTEMPTS`], the rest of that segment, which goes to quarantine whole; nothing while we are short of memory or descriptors |
+//! | files that are not ours, segments of another format version or owner | nothing: they are left alone and counted |
+//! | identity or cursor of another format version | nothing: [`OpenError::OtherVersion`] |
 //!
 //! # Limits
 //! | limit                    | is      | when it is hit |
 //! | ------------------------ | ------- | -------------- |
 //! | [`MAX_RECORD_BYTES`]     | 1 MiB   | `TooLarge`, counted |
+//! | [`MAX_SKIP`]             | 2^20    | one skip takes so many seqs, and another the rest |
 //! | `Options::max_bytes`     | yours   | the oldest ordinary segment is dropped and counted as `spool_full`, or the record refused |
 //! | [`CRITICAL_SHARE`]       | 1/10 of it | kept for critical records |
 //! | [`MAX_SEGMENT_BYTES`]    | 16 MiB, default 8, at most an eighth of `max_bytes` | a new segment |
@@ -110,13 +119,14 @@ pub use crate::disk::RealDisk;
 pub use crate::error::{NotRead, ReadError, Refused, SyncError};
 pub use crate::fs::{Access, Entry, File, Fs, Lock};
 pub use crate::item::{Gap, Next, Position, Reason, Record};
+pub use crate::lane::READ_ATTEMPTS;
 pub use crate::open::{NewEpoch, OpenError, OpenReport};
 pub use crate::options::{
     CRITICAL_SHARE, DEFAULT_SEGMENT_BYTES, MAX_HIDDEN_BYTES, MAX_SEGMENT_BYTES, Mode, Options, WhenFull,
 };
 pub use crate::queue::Spool;
 pub use crate::read::MAX_IN_FLIGHT;
-pub use crate::record::{Class, MAX_RECORD_BYTES};
+pub use crate::record::{Class, MAX_RECORD_BYTES, MAX_SKIP};
 pub use crate::shelf::{MAX_SHELF_BYTES, MAX_SHELF_FILES};
 pub use crate::stats::{Dropped, Stats, TurnedAway};
 pub use crate::verify::{DamagedSegment, VerifyError, VerifyReport, verify};

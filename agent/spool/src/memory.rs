@@ -15,6 +15,10 @@ const SECTOR_BYTES: usize = 512;
 pub const EIO: i32 = 5;
 /// Not ours to touch.
 pub const EACCES: i32 = 13;
+/// No memory for it now.
+pub const ENOMEM: i32 = 12;
+/// The file is not what it was when it was opened (NFS).
+pub const ESTALE: i32 = 116;
 /// Too many files are open; nothing is wrong with the disk.
 pub const EMFILE: i32 = 24;
 /// No room.
@@ -66,6 +70,8 @@ struct State {
     faults: Vec<Fault>,
     operations: u64,
     operations_left: Option<u64>,
+    /// Whether an operation met the stop: it was cut in the middle, and those after it do nothing.
+    has_stopped: bool,
 }
 
 #[derive(Default)]
@@ -108,6 +114,7 @@ impl MemoryDisk {
         state.faults.clear();
         state.capacity_bytes = None;
         state.operations_left = None;
+        state.has_stopped = false;
     }
 
     /// The disk is full at so many bytes of content.
@@ -269,7 +276,11 @@ impl File for OpenFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
+        let stopped_before = state.has_stopped;
         let begun = state.begin(Operation::Write);
+        if stopped_before {
+            return begun;
+        }
         let used: usize = state.names.values().map(|&content| state.contents[content].now.len()).sum();
         let room = state.capacity_bytes.map_or(usize::MAX, |capacity| at(capacity).saturating_sub(used));
         let now = &mut state.contents[self.content].now;
@@ -307,7 +318,10 @@ impl State {
     fn begin(&mut self, operation: Operation) -> io::Result<()> {
         self.operations += 1;
         match &mut self.operations_left {
-            Some(0) => return Err(io::Error::other("the machine has stopped")),
+            Some(0) => {
+                self.has_stopped = true;
+                return Err(io::Error::other("the machine has stopped"));
+            }
             Some(left) => *left -= 1,
             None => {}
         }

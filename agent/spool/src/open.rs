@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::Place;
 use crate::cursor::{Cursor, boot_id_field};
 use crate::error::SyncError;
-use crate::fs::{Access, Fs};
+use crate::fs::{Access, Fs, is_no_space};
 use crate::identity::Identity;
 use crate::lane::Lane;
 use crate::options::{Mode, Options};
@@ -29,6 +29,16 @@ pub enum OpenError {
     /// Another process has it.
     #[error("spool {} is in use by another process: stop that agent, or give this one another directory", dir.display())]
     Locked {
+        /// The spool.
+        dir: PathBuf,
+    },
+    /// It is of another format version, and whole. It is left as it is: only that version can deliver what waits.
+    #[error(
+        "spool {} was written by another version of this program: run that version until all is delivered, or move the \
+        directory away (what waits in it is then not delivered)",
+        dir.display()
+    )]
+    OtherVersion {
         /// The spool.
         dir: PathBuf,
     },
@@ -106,6 +116,9 @@ impl Spool {
         fs.make_dir(dir).map_err(failed)?;
         let lock = fs.lock(&dir.join("lock")).map_err(failed)?;
         let lock = lock.ok_or_else(|| OpenError::Locked { dir: dir.to_path_buf() })?;
+        if Identity::is_other_version(&*fs, dir) || Cursor::is_other_version(&*fs, dir) {
+            return Err(OpenError::OtherVersion { dir: dir.to_path_buf() });
+        }
         let mut quarantine = Shelf::open(&*fs, dir.join("quarantine"));
         let dead = Shelf::open(&*fs, dir.join("dead"));
 
@@ -134,9 +147,6 @@ impl Spool {
                 lane.resume(&*fs, next.era, options.segment_limit());
             }
         }
-        if stored.as_ref() != Some(&identity) {
-            identity.store(&*fs, dir).map_err(failed)?;
-        }
         let acked = acked.unwrap_or(Place { era: next.era, seq: 0 });
         let mut report = OpenReport { new_epoch, foreign_files, ..OpenReport::of(&settled, identity.owner) };
         let mut spool = Self {
@@ -158,16 +168,22 @@ impl Spool {
             counts: Stats::default(),
             _lock: lock,
         };
-        spool.begin(&mut report).map_err(|SyncError { source, .. }| failed(source))?;
+        let is_known = stored.as_ref() == Some(&spool.identity);
+        spool.begin(is_known, &mut report).map_err(failed)?;
         Ok((spool, report))
     }
 
-    /// Opens the books, takes back the mark of a clean end, and lets go of what is finished or too much.
-    fn begin(&mut self, report: &mut OpenReport) -> Result<(), SyncError> {
+    /// Opens the books, writes down who we are, takes back the mark of a clean end, and lets go of what is finished or
+    /// too much.
+    fn begin(&mut self, is_identity_stored: bool, report: &mut OpenReport) -> io::Result<()> {
         self.counts.recovered = self.stats().waiting + report.lost_records;
         self.counts.dropped.corrupt = report.lost_records;
         self.check_books();
-        self.store_cursor(Ending::Open)?;
+        if !is_identity_stored {
+            self.store_identity()?;
+        }
+        self.store_cursor(Ending::Open).map_err(|SyncError { source, .. }| source)?;
+        drop(self.fs.sync_dir(&self.dir)); // the cursors' names; without them the next opening begins a new epoch
         if let Some(parent) = self.dir.parent() {
             drop(self.fs.sync_dir(parent)); // not ours, and perhaps unreadable
         }
@@ -179,6 +195,17 @@ impl Spool {
         report.bytes = stats.bytes;
         report.segments = stats.segments;
         report.evicted_records = stats.dropped.spool_full;
+        Ok(())
+    }
+
+    /// A new epoch on a full disk needs room for its name: the oldest ordinary records give way for it, as they would
+    /// for a record.
+    fn store_identity(&mut self) -> io::Result<()> {
+        while let Err(error) = self.identity.store(&*self.fs, &self.dir) {
+            if !is_no_space(&error) || !self.drop_oldest() {
+                return Err(error);
+            }
+        }
         Ok(())
     }
 }

@@ -12,11 +12,11 @@ use crate::cursor::{Cursor, boot_id_field};
 use crate::error::{Refused, SyncError};
 use crate::fs::{Fs, Lock, is_no_space};
 use crate::identity::Identity;
-use crate::item::Position;
+use crate::item::{Gap, Position, Reason};
 use crate::lane::{Lane, Stamp};
 use crate::options::{MAX_HIDDEN_BYTES, Mode, Options, WhenFull};
 use crate::read::Sent;
-use crate::record::{Class, FRAME_BYTES, MAX_RECORD_BYTES};
+use crate::record::{Class, FRAME_BYTES, Kind, MAX_RECORD_BYTES, MAX_SKIP, Skip};
 use crate::segment::HEADER_BYTES;
 use crate::shelf::Shelf;
 use crate::stats::Stats;
@@ -85,26 +85,48 @@ impl Spool {
         if payload.len() > max_bytes {
             return Err(Refused::TooLarge { bytes: payload.len(), max_bytes });
         }
-        let frame = (FRAME_BYTES + payload.len()) as u64;
-        self.make_room(class, frame)?;
-        if self.lanes[class.index()].is_full_for(frame, self.options.segment_limit()) {
+        self.make_room(class, (FRAME_BYTES + payload.len()) as u64)?;
+        self.write(Kind::Record(class), payload, 1)
+    }
+
+    /// Spends seqs on so many records that never came to be (at most [`MAX_SKIP`]), so that the receiver hears of them
+    /// where they would have been: they are read as a gap. Nothing is dropped for it. In the books it is one record; it
+    /// is promised as one is.
+    pub fn skip(&mut self, reason: Reason, count: u64) -> Result<Gap, Refused> {
+        let skip = Skip { reason, count: count.clamp(1, MAX_SKIP) };
+        let payload = skip.encode();
+        let frame = (HEADER_BYTES + FRAME_BYTES + payload.len()) as u64;
+        if self.bytes() + frame > self.options.limit(Class::Critical) {
+            return Err(Refused::Full { dir: self.dir.clone(), max_bytes: self.options.max_bytes });
+        }
+        let Position { epoch, seq } = self.write(Kind::Skip(skip), &payload, skip.count)?;
+        self.counts.appended += 1;
+        self.counts.skipped += skip.count;
+        self.check_books();
+        Ok(Gap { epoch, first_seq: seq, last_seq: seq + skip.count - 1, reason })
+    }
+
+    /// Writes a frame at the next place, which takes so many seqs.
+    fn write(&mut self, kind: Kind, payload: &[u8], seqs: u64) -> Result<Position, Refused> {
+        let (lane, frame) = (kind.class().index(), (FRAME_BYTES + payload.len()) as u64);
+        if self.lanes[lane].is_full_for(frame, self.options.segment_limit()) {
             self.sync_behind()?;
-            self.lanes[class.index()].finish_segment();
+            self.lanes[lane].finish_segment();
         }
         if self.lanes.iter().map(Lane::hidden_bytes).sum::<usize>() + payload.len() > MAX_HIDDEN_BYTES {
             self.sync_behind()?;
         }
         let stamp = self.stamp();
-        while let Err(source) = self.lanes[class.index()].append(stamp, self.next.seq, payload) {
+        while let Err(source) = self.lanes[lane].append(stamp, kind, self.next.seq, payload) {
             let dir = self.dir.clone();
             if !is_no_space(&source) {
                 return Err(Refused::Disk { dir, source });
-            } else if !self.drop_oldest() {
+            } else if matches!(kind, Kind::Skip(_)) || !self.drop_oldest() {
                 return Err(Refused::NoSpace { dir, source });
             }
         }
         let position = Position { epoch: stamp.epoch, seq: self.next.seq };
-        self.next.seq += 1;
+        self.next.seq += seqs;
         if self.options.mode == Mode::Fast {
             self.publish();
         }
@@ -161,8 +183,9 @@ impl Spool {
     }
 
     /// Drops the oldest ordinary segment, if the policy and the lane have one to drop. The cursor is written first so
-    /// that the reason of the gap is known after a crash; on a full disk that may fail, and room matters more.
-    fn drop_oldest(&mut self) -> bool {
+    /// that the reason of the gap is known after a crash; on a failing disk that may fail, and room matters more. But
+    /// the only segment may hold the highest seq: unless a cursor knows of that, it stays, or the seq would come again.
+    pub(crate) fn drop_oldest(&mut self) -> bool {
         const ORDINARY: usize = 0;
         if self.options.when_full == WhenFull::RefuseNew {
             return false;
@@ -174,6 +197,9 @@ impl Spool {
             }
             self.lanes[ORDINARY].finish_segment();
         }
+        if self.lanes[ORDINARY].segments.len() == 1 && self.checkpoint().is_err() {
+            return false;
+        }
         let Some(front) = self.lanes[ORDINARY].pop_front() else { return false };
         let era = front.key.first.era;
         let end = match self.lanes[ORDINARY].segments.front().map(|next| next.key.first) {
@@ -184,7 +210,8 @@ impl Spool {
         self.evicted = self.evicted.max(Place { era, seq: end.saturating_sub(1) });
         self.counts.dropped.spool_full += front.waiting();
         self.counts.evicted_bytes += front.bytes;
-        self.counts.cursor_failures += u64::from(self.checkpoint().is_err());
+        self.counts.evicted_seq = self.evicted.seq;
+        drop(self.checkpoint()); // counted
         drop(self.fs.remove(&front.path)); // one that stays is finished by its ordinals, and removed at opening
         self.check_books();
         true
@@ -221,7 +248,8 @@ impl Spool {
             boot_id: boot_id_field(&self.options.boot_id),
         };
         let stored = cursor.store(&*self.fs, &self.dir, &mut self.cursor_copy);
-        stored.map_err(|source| SyncError { dir: self.dir.clone(), source })
+        self.counts.cursor_failures += stored.as_ref().copied().unwrap_or(2);
+        stored.map(|_| ()).map_err(|source| SyncError { dir: self.dir.clone(), source })
     }
 
     /// Who owns this spool: made when the directory was, and kept in it.

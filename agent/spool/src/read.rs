@@ -9,7 +9,7 @@ use crate::error::{NotRead, ReadError};
 use crate::item::{Gap, Next, Position, Reason, Record};
 use crate::lane::Lane;
 use crate::queue::Spool;
-use crate::record::Found;
+use crate::record::{Found, Kind, Skip};
 
 /// Records read and not acked. A receiver that confirms nothing must not make us remember more.
 pub const MAX_IN_FLIGHT: usize = 16_384;
@@ -18,7 +18,7 @@ pub const MAX_IN_FLIGHT: usize = 16_384;
 pub(crate) struct Sent {
     /// Of the record, or of the last one in a gap.
     place: Place,
-    /// What to find it by; `None` for a gap.
+    /// What to find it by; `None` for a gap that is not on disk.
     record: Option<Found>,
     refused: bool,
 }
@@ -47,13 +47,17 @@ impl Spool {
         };
         let Some((place, found, unknown)) = self.lanes[lane].take() else { return Ok(Next::Empty) };
         self.counts.recovered += u64::from(unknown);
-        self.expected = Place { era: place.era, seq: place.seq + 1 };
-        self.in_flight.push_back(Sent { place, record: Some(found), refused: false });
+        let last = Place { era: place.era, seq: found.last_seq() };
+        self.expected = Place { era: last.era, seq: last.seq.saturating_add(1) };
+        self.in_flight.push_back(Sent { place: last, record: Some(found), refused: false });
         self.check_books();
         let position = self.position(place);
-        match self.lanes[lane].payload(&found) {
-            Ok(payload) => Ok(Next::Record(Record { position, class: found.class, payload })),
-            Err(source) => Err(ReadError { dir: self.dir.clone(), source }),
+        match (found.kind, self.lanes[lane].payload(&found)) {
+            (Kind::Skip(Skip { reason, .. }), _) => {
+                Ok(Next::Gap(Gap { epoch: position.epoch, first_seq: place.seq, last_seq: last.seq, reason }))
+            }
+            (Kind::Record(class), Ok(payload)) => Ok(Next::Record(Record { position, class, payload })),
+            (Kind::Record(_), Err(source)) => Err(ReadError { dir: self.dir.clone(), source }),
         }
     }
 
@@ -62,8 +66,7 @@ impl Spool {
         loop {
             let mut best: Option<(Place, usize)> = None;
             for (index, lane) in self.lanes.iter_mut().enumerate() {
-                let lost = &mut self.counts.dropped.corrupt;
-                if let Some(place) = lane.peek(self.expected, lost, &mut self.quarantine)? {
+                if let Some(place) = lane.peek(self.expected, &mut self.counts, &mut self.quarantine)? {
                     best = Some(best.map_or((place, index), |best| best.min((place, index))));
                 }
             }
@@ -106,26 +109,22 @@ impl Spool {
         Ok(())
     }
 
-    /// The receiver will never take this record: it goes to `dead/`, is counted, and stands in the way of nothing.
-    pub fn refuse(&mut self, position: Position, why: &str) -> Result<Gap, NotRead> {
+    /// The receiver will never take this record: it goes to `dead/`, and counts as refused when it is acked. Ack it
+    /// when the receiver knows that it will not come: until then it is read again after a rewind, as a gap is, so that
+    /// nothing about the refusal needs to be stored.
+    pub fn refuse(&mut self, position: Position, why: &str) -> Result<(), NotRead> {
+        let not_read = NotRead { epoch: position.epoch, seq: position.seq };
         let place = self.place_read(position)?;
-        let sent = self.in_flight.iter_mut().find(|sent| sent.place == place);
-        let Some((sent, found)) = sent.and_then(|sent| sent.record.map(|found| (sent, found))) else {
-            return Err(NotRead { epoch: position.epoch, seq: position.seq });
-        };
+        let sent = self.in_flight.iter_mut().find(|sent| sent.place == place).ok_or(not_read)?;
+        let Some(found) = sent.record else { return Err(not_read) };
+        let Kind::Record(class) = found.kind else { return Err(not_read) };
         sent.refused = true;
-        if let Ok(payload) = self.lanes[found.class.index()].read_again(place, &found) {
-            let name = format!("{:032x}-{:020}.{}", position.epoch, position.seq, found.class.as_str());
+        if let Ok(payload) = self.lanes[class.index()].read_again(place, &found) {
+            let name = format!("{:032x}-{:020}.{}", position.epoch, position.seq, class.as_str());
             self.dead.keep(&*self.fs, &name, &payload);
             self.dead.keep(&*self.fs, &format!("{name}.why"), why.as_bytes());
         }
-        while self.in_flight.front().is_some_and(|sent| sent.refused) {
-            self.settle_front();
-        }
-        self.retire();
-        self.check_books();
-        let Position { epoch, seq } = position;
-        Ok(Gap { epoch, first_seq: seq, last_seq: seq, reason: Reason::Refused })
+        Ok(())
     }
 
     /// Reading goes on after the last acked position, as on a new connection.
@@ -146,7 +145,7 @@ impl Spool {
     fn settle_front(&mut self) {
         let Some(Sent { place, record, refused }) = self.in_flight.pop_front() else { return };
         self.acked = place;
-        if record.is_some_and(|found| self.lanes[found.class.index()].confirm(place, found.end())) {
+        if record.is_some_and(|found| self.lanes[found.kind.class().index()].confirm(place, found.end())) {
             let counter = if refused { &mut self.counts.dropped.refused } else { &mut self.counts.delivered };
             *counter += 1;
         }
@@ -159,7 +158,6 @@ impl Spool {
         }
         let mut finished = Vec::new();
         if self.checkpoint().is_err() {
-            self.counts.cursor_failures += 1;
             return;
         }
         for lane in &mut self.lanes {
@@ -168,7 +166,11 @@ impl Spool {
             }
         }
         for segment in finished {
-            drop(self.fs.remove(&segment.path)); // one that stays is removed at opening
+            if segment.given_up {
+                self.quarantine.take(&*self.fs, &segment.path, segment.bytes); // a person may still save what is in it
+            } else {
+                drop(self.fs.remove(&segment.path)); // one that stays is removed at opening
+            }
         }
     }
 }

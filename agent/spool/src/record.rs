@@ -3,7 +3,11 @@
 //! ```text
 //! len u32 | crc32c u32 | type u8 | seq u64 | payload [len]               little endian
 //!           └ over len, type, seq and payload
+//!
+//! type 1, 2   a record of class ordinary, critical
+//! type 3      a skip, in the critical lane: payload = reason u8 | count u64
 //! ```
+//! A *skip* stands for records that never came to be. It takes `count` seqs from its own on, and is read as a gap.
 //! The walk reads a file in windows through a descriptor that it opens for each window, so that a reader at rest holds
 //! none. Where no good record starts, it looks for the next byte at which one does, and says what lies between.
 
@@ -13,6 +17,7 @@ use std::path::PathBuf;
 
 use crate::crc::crc32c;
 use crate::fs::{Access, Fs};
+use crate::item::Reason;
 
 /// The largest payload. A batch is the unit of sending and of replay, and the receiver takes messages of 4 MiB: 1 MiB
 /// leaves room for what wraps it, and bounds the memory of one read.
@@ -20,6 +25,15 @@ pub const MAX_RECORD_BYTES: usize = 1 << 20;
 
 /// What stands before each payload.
 pub(crate) const FRAME_BYTES: usize = 4 + 4 + 1 + 8;
+
+/// The most seqs that one skip takes: far less than `PLAUSIBLE_SPAN`, so that those behind it are believed.
+pub const MAX_SKIP: u64 = 1 << 20;
+
+/// The type byte of a skip; those of records are their classes.
+const SKIP: u8 = 3;
+
+/// The payload of a skip.
+const SKIP_BYTES: usize = 1 + 8;
 
 /// How much one read fetches: large enough that a backlog drains at disk speed, small enough for a sidecar's memory.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -34,10 +48,26 @@ pub enum Class {
     Critical = 2,
 }
 
+/// What a frame on disk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Record(Class),
+    Skip(Skip),
+}
+
+/// Records that never came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Skip {
+    pub reason: Reason,
+    /// How many seqs it takes; at least one.
+    pub count: u64,
+}
+
 /// A record found by the walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
-    pub class: Class,
+    pub kind: Kind,
+    /// Its first, if it is a skip.
     pub seq: u64,
     /// Where it starts in its file.
     pub at: u64,
@@ -93,10 +123,45 @@ impl Class {
     }
 }
 
+// === impl Kind ===
+
+impl Kind {
+    /// The lane it lies in. Skips lie with the critical ones, where nothing is dropped.
+    pub fn class(self) -> Class {
+        match self {
+            Self::Record(class) => class,
+            Self::Skip(_) => Class::Critical,
+        }
+    }
+
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Record(class) => class as u8,
+            Self::Skip(_) => SKIP,
+        }
+    }
+}
+
+// === impl Skip ===
+
+impl Skip {
+    pub fn encode(self) -> [u8; SKIP_BYTES] {
+        let mut bytes = [self.reason as u8; SKIP_BYTES];
+        bytes[1..].copy_from_slice(&self.count.to_le_bytes());
+        bytes
+    }
+
+    fn decode(payload: &[u8]) -> Option<Self> {
+        let [reason, count @ ..] = *<&[u8; SKIP_BYTES]>::try_from(payload).ok()?;
+        let count = u64::from_le_bytes(count);
+        (1..=MAX_SKIP).contains(&count).then_some(Self { reason: Reason::from_byte(reason)?, count })
+    }
+}
+
 /// Appends a record to a buffer. The caller has refused payloads above [`MAX_RECORD_BYTES`].
-pub(crate) fn encode(into: &mut Vec<u8>, class: Class, seq: u64, payload: &[u8]) {
+pub(crate) fn encode(into: &mut Vec<u8>, kind: Kind, seq: u64, payload: &[u8]) {
     let len = u32::try_from(payload.len()).expect("append refuses payloads above 1 MiB").to_le_bytes();
-    let (kind, seq) = ([class as u8], seq.to_le_bytes());
+    let (kind, seq) = ([kind.to_byte()], seq.to_le_bytes());
     let crc = crc32c(&[&len, &kind, &seq, payload]).to_le_bytes();
     for part in [&len[..], &crc, &kind, &seq, payload] {
         into.extend_from_slice(part);
@@ -109,6 +174,14 @@ impl Found {
     /// Where the next record starts.
     pub fn end(&self) -> u64 {
         self.at + (FRAME_BYTES + self.len) as u64
+    }
+
+    /// The last seq that it takes.
+    pub fn last_seq(&self) -> u64 {
+        match self.kind {
+            Kind::Record(_) => self.seq,
+            Kind::Skip(skip) => self.seq.saturating_add(skip.count - 1),
+        }
     }
 }
 
@@ -184,15 +257,21 @@ impl Walker {
         let [l0, l1, l2, l3, c0, c1, c2, c3, kind, seq @ ..] = head;
         let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         let seq = u64::from_le_bytes(seq);
-        let Some(class) = Class::from_byte(kind) else { return Ok(None) };
-        let found = Found { class, seq, at, len };
-        if len > MAX_RECORD_BYTES || found.end() > end || plausible.is_some_and(|range| !range.contains(&seq)) {
+        let class = Class::from_byte(kind);
+        let frame_end = head_end + len as u64;
+        let is_ours = class.is_some() || kind == SKIP;
+        let is_plausible = plausible.is_none_or(|range| range.contains(&seq));
+        if !is_ours || len > MAX_RECORD_BYTES || frame_end > end || !is_plausible {
             return Ok(None);
         }
-        let frame = self.view(fs, at, found.end())?;
+        let frame = self.view(fs, at, frame_end)?;
         let intact = frame.len() == FRAME_BYTES + len
             && crc32c(&[&frame[..4], &frame[8..]]) == u32::from_le_bytes([c0, c1, c2, c3]);
-        Ok(intact.then_some(found))
+        let kind = match class {
+            Some(class) => Some(Kind::Record(class)),
+            None => frame.get(FRAME_BYTES..).and_then(Skip::decode).map(Kind::Skip),
+        };
+        Ok(kind.filter(|_| intact).map(|kind| Found { kind, seq, at, len }))
     }
 }
 

@@ -4,10 +4,16 @@
 //! magic [4] | version u16 | body | crc32c u32 over all before it          little endian
 //! ```
 
+use std::path::Path;
+
 use crate::crc::crc32c;
+use crate::fs::{Fs, read_small};
 
 /// The version of everything that this crate writes; what a newer one wrote is left alone, never "repaired".
 const FORMAT_VERSION: u16 = 1;
+
+/// The largest file that another version may have in the place of one of ours and still be known as that.
+const OTHER_MAX_BYTES: usize = 64 << 10;
 
 /// Bytes around a body.
 pub(crate) const ENVELOPE_BYTES: usize = 4 + 2 + 4;
@@ -47,6 +53,12 @@ pub(crate) fn unseal(magic: [u8; 4], bytes: &[u8]) -> Result<Fields<'_>, Unseale
         return Err(Unsealed::OtherVersion);
     }
     Ok(Fields(body))
+}
+
+/// Whether this file is whole and of another format version, however long it is there.
+pub(crate) fn is_other_version(fs: &dyn Fs, path: &Path, magic: [u8; 4]) -> bool {
+    read_small(fs, path, OTHER_MAX_BYTES)
+        .is_some_and(|bytes| matches!(unseal(magic, &bytes), Err(Unsealed::OtherVersion)))
 }
 
 // === impl Fields ===

@@ -63,6 +63,8 @@ pub(crate) struct Segment {
     pub lost: u64,
     /// Where the first record that is not done starts, or before it.
     pub resume: u64,
+    /// Whether the disk did not give all of it: it goes to quarantine when it is finished, not away.
+    pub given_up: bool,
 }
 
 // === impl Key ===
@@ -121,7 +123,8 @@ impl Header {
 impl Segment {
     /// A segment of which nothing is known yet but its name and size.
     pub fn new(key: Key, path: PathBuf, bytes: u64) -> Self {
-        Self { key, path, bytes, visible: bytes, records: 0, done: 0, sent: 0, lost: 0, resume: HEADER_BYTES as u64 }
+        let resume = HEADER_BYTES as u64;
+        Self { key, path, bytes, visible: bytes, records: 0, done: 0, sent: 0, lost: 0, resume, given_up: false }
     }
 
     /// Records that somebody may still get.

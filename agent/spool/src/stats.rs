@@ -25,6 +25,12 @@ pub struct Stats {
     pub appended_bytes: u64,
     /// Bytes of the segments dropped for space.
     pub evicted_bytes: u64,
+    /// The last seq, in its own epoch, up to which ordinary records were dropped for space; 0 if none was.
+    pub evicted_seq: u64,
+    /// Segments that the disk did not give to their end; they lie in quarantine, if there was room.
+    pub given_up_segments: u64,
+    /// Seqs spent on records that never came to be.
+    pub skipped: u64,
     /// Bytes of all segments now; this is what `max_bytes` bounds.
     pub bytes: u64,
     /// Segments now.

@@ -60,6 +60,8 @@ impl Survey {
         let mut survey =
             Self { stored, identity: None, lanes: [Vec::new(), Vec::new()], foreign_files: 0, highest_era: 0 };
         for ((key, path, bytes), header) in files.into_iter().zip(&headers) {
+            // Also that of a file which is not ours: a segment of ours must never need its name.
+            survey.highest_era = survey.highest_era.max(key.first.era);
             let key = match header {
                 Ok(header) if Some(header.owner) == owner => {
                     if let Some(known) = identity.as_mut() {
@@ -112,7 +114,7 @@ impl Scan {
                 Ok(Step::Record(found)) => {
                     scan.records += 1;
                     scan.lost_between += u64::from(pending.take().is_some());
-                    scan.next.seq = scan.next.seq.max(found.seq.saturating_add(1));
+                    scan.next.seq = scan.next.seq.max(found.last_seq().saturating_add(1));
                     scan.good_end = found.end();
                 }
                 Ok(Step::Damaged { at, bytes }) => {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::cursor::Cursor;
 use crate::fs::Fs;
+use crate::identity::Identity;
 use crate::shelf::Shelf;
 use crate::survey::{Scan, Survey};
 
@@ -27,6 +28,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// How many segments.
     pub segments: u64,
+    /// Whether it is of another format version, so that opening refuses it.
+    pub is_other_version: bool,
     /// Files that are not ours.
     pub foreign_files: u64,
     /// Segments with damage; opening and reading step over it.
@@ -67,6 +70,7 @@ pub fn verify(fs: &dyn Fs, dir: &Path) -> Result<VerifyReport, VerifyError> {
         records: 0,
         bytes: 0,
         segments: 0,
+        is_other_version: Identity::is_other_version(fs, dir) || Cursor::is_other_version(fs, dir),
         foreign_files,
         damaged: Vec::new(),
     };

@@ -7,7 +7,7 @@ use proto::convert::{RawBatch, RawHello};
 use proto::grpc::IngestClient;
 use proto::limits::MESSAGE_MAX_BYTES;
 use proto::message::{FromAgent, Hello, Position, RefusalReason, ToAgent};
-use proto::sample::SchemaId;
+use proto::sample::{Gap, SchemaId};
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -131,7 +131,7 @@ impl<'a> Session<'a> {
                 Err(error) => {
                     // The spool's checksum held, so a program of another version wrote it.
                     self.refused(position, error.to_string());
-                    return Ok(());
+                    RawBatch::for_gap(&gap_of_refused(position))
                 }
             },
         };
@@ -162,6 +162,8 @@ impl<'a> Session<'a> {
             Some(Ok(ToAgent::Refusal(refusal))) => match (refusal.reason, refusal.position) {
                 (RefusalReason::InvalidBatch, Some(position)) => {
                     self.refused(position, refusal.message);
+                    // The aggregator has stored a gap in its place: this stands for everything before it, as an ack.
+                    self.uplink.door.heard(Outcome::Acked(position));
                     Ok(())
                 }
                 (RefusalReason::UnknownSchema, _) => Err(SessionError::Broken(refusal.message)),
@@ -217,6 +219,11 @@ impl<'a> Session<'a> {
 
 async fn post(out: &mpsc::Sender<FromAgent>, message: FromAgent) -> Result<(), SessionError> {
     out.send(message).await.map_err(|_| SessionError::Broken("the transport is gone".into()))
+}
+
+/// What is sent in the place of a batch that we refuse ourselves.
+fn gap_of_refused(Position { epoch, seq }: Position) -> Gap {
+    Gap { epoch, first_seq: seq, last_seq: seq, reason: spool::Reason::Refused.as_str().into() }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]

@@ -3,6 +3,7 @@
 
 use super::model::Model;
 use super::*;
+use crate::Reason;
 use crate::memory::PowerLoss;
 
 /// A life with everything in it that touches the disk: two lanes, rolls, acks, evictions, a clean end and a restart.
@@ -11,6 +12,9 @@ fn live(model: &mut Model) {
         for number in 0..6u8 {
             let class = if number % 4 == 3 { Class::Critical } else { Class::Ordinary };
             model.append(class, 90 + usize::from(number));
+            if number == 4 {
+                model.skip(Reason::TooLarge, 1 + u64::from(round));
+            }
             if number % 2 == 1 {
                 model.sync();
             }

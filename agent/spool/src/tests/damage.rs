@@ -9,7 +9,7 @@ use crate::fs::Fs;
 use crate::lane::PLAUSIBLE_SPAN;
 use crate::record::{FRAME_BYTES, Step, Walker};
 use crate::segment::HEADER_BYTES;
-use crate::{NewEpoch, Reason, verify};
+use crate::{NewEpoch, OpenError, Reason, verify};
 
 const COUNT: u64 = 20;
 
@@ -292,6 +292,28 @@ fn a_tail_that_is_gone_begins_a_new_epoch_because_nobody_knows_how_long_it_was()
     assert_eq!(report.new_epoch, Some(NewEpoch::TailMissing));
     let lost = gaps(&drain(&mut spool)).pop().unwrap();
     assert_eq!((lost.epoch, lost.last_seq, lost.reason), (epoch, 9, Reason::Corrupt), "as far as the cursor knew");
+}
+
+#[test]
+fn a_spool_of_another_format_version_is_refused_with_the_way_out_and_nothing_in_it_changes() {
+    for name in ["identity", "cursor.0", "cursor.1"] {
+        let victim = Victim::new();
+        let disk = victim.disk.copy();
+        let path = dir().join(name);
+        let mut bytes = disk.read(&path).unwrap();
+        bytes.truncate(bytes.len() - 4);
+        bytes[4] = 2;
+        bytes.extend_from_slice(b"and more that the other version has");
+        let crc = crate::crc::crc32c(&[&bytes]);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        disk.write(&path, &bytes);
+        let before: Vec<_> = disk.files(dir()).iter().map(|path| disk.read(path)).collect();
+        let refused = Spool::open(Arc::new(disk.clone()), dir(), options(Mode::Durable));
+        let Err(error @ OpenError::OtherVersion { .. }) = refused else { panic!("{name}: it opened") };
+        assert!(error.to_string().contains("move the directory away"), "{error}");
+        assert_eq!(disk.files(dir()).iter().map(|path| disk.read(path)).collect::<Vec<_>>(), before, "{name}");
+        assert!(verify(&disk, dir()).unwrap().is_other_version);
+    }
 }
 
 #[test]

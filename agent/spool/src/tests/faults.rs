@@ -1,8 +1,8 @@
 //! A disk that fails: each promise is kept or not made, and nobody panics.
 
 use super::*;
-use crate::memory::{EACCES, EIO, EMFILE, Operation, PowerLoss};
-use crate::{OpenError, Reason};
+use crate::memory::{EACCES, EIO, EMFILE, ENOMEM, ESTALE, Operation, PowerLoss};
+use crate::{NewEpoch, OpenError, READ_ATTEMPTS, Reason};
 
 #[test]
 fn after_a_failed_sync_the_records_go_from_memory_into_a_new_segment() {
@@ -88,8 +88,7 @@ fn one_failed_read_is_tried_again_and_a_bad_place_does_not_stop_what_is_behind_i
     assert_eq!(seqs(&drain(&mut spool)).len(), 20);
 
     spool.rewind();
-    disk.fail(Operation::Read, 0, 3, EIO);
-    assert!(spool.read_next().is_err() && spool.read_next().is_err());
+    fail_reads(&disk, &mut spool, EIO);
     let seen = drain(&mut spool);
     assert!(gaps(&seen).iter().all(|gap| gap.reason == Reason::Corrupt));
     let lost = 20 - seqs(&seen).len() as u64;
@@ -97,15 +96,51 @@ fn one_failed_read_is_tried_again_and_a_bad_place_does_not_stop_what_is_behind_i
     assert_eq!(spool.stats().dropped.corrupt, lost);
 }
 
-#[test]
-fn too_many_open_files_are_no_damage() {
-    let disk = MemoryDisk::default();
-    let mut spool = filled(&disk, Mode::Durable, 20);
-    disk.fail(Operation::Read, 0, 50, EMFILE);
-    for _ in 0..50 {
+/// Reads fail as often as a place is tried, the last of which gives it up.
+fn fail_reads(disk: &MemoryDisk, spool: &mut Spool, errno: i32) {
+    disk.fail(Operation::Read, 0, READ_ATTEMPTS, errno);
+    for _ in 1..READ_ATTEMPTS {
         assert!(spool.read_next().is_err());
     }
-    assert_eq!(seqs(&drain(&mut spool)).len(), 20);
+}
+
+#[test]
+fn no_error_of_a_read_stops_what_is_behind_it_for_ever() {
+    for errno in [EACCES, EIO, ESTALE] {
+        let disk = MemoryDisk::default();
+        let mut spool = filled(&disk, Mode::Durable, 20);
+        fail_reads(&disk, &mut spool, errno);
+        let seen = drain(&mut spool);
+        assert!(seqs(&seen).len() >= 10, "errno {errno}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_segment_that_the_disk_did_not_give_goes_to_quarantine_whole_and_is_counted() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 20);
+    let first = disk.files(dir()).into_iter().find(|path| path.to_string_lossy().contains("ordinary")).unwrap();
+    let bytes = disk.read(&first).unwrap();
+    fail_reads(&disk, &mut spool, EIO);
+    drain(&mut spool);
+    assert_eq!(spool.stats().given_up_segments, 1);
+    spool.ack(Position { epoch: spool.epoch(), seq: 20 }).unwrap();
+    assert_eq!(disk.read(&first), None);
+    let kept = dir().join("quarantine").join(first.file_name().unwrap());
+    assert_eq!(disk.read(&kept), Some(bytes), "what is in it can still be saved");
+}
+
+#[test]
+fn a_machine_that_is_short_of_something_has_no_damage() {
+    for errno in [EMFILE, ENOMEM] {
+        let disk = MemoryDisk::default();
+        let mut spool = filled(&disk, Mode::Durable, 20);
+        disk.fail(Operation::Read, 0, 50, errno);
+        for _ in 0..50 {
+            assert!(spool.read_next().is_err());
+        }
+        assert_eq!(seqs(&drain(&mut spool)).len(), 20);
+    }
 }
 
 #[test]
@@ -114,10 +149,10 @@ fn a_last_segment_that_cannot_be_read_at_opening_is_not_cut_and_is_read_later() 
     let spool = filled(&disk, Mode::Durable, 4);
     let epoch = spool.epoch();
     drop(spool);
-    // Two cursors, the identity and a header are read before the last segment is.
-    disk.fail(Operation::Read, 4, 1, EIO);
+    // The identity and two cursors, for their version and then for what they say, and a header are read before.
+    disk.fail(Operation::Read, 7, 1, EIO);
     let (mut spool, report) = open(&disk);
-    assert_eq!((report.new_epoch, report.torn_bytes), (Some(crate::NewEpoch::TornTail), 0));
+    assert_eq!((report.new_epoch, report.torn_bytes), (Some(NewEpoch::TornTail), 0));
     let new = spool.append(Class::Ordinary, b"new").unwrap();
     assert!(new.epoch != epoch);
     spool.sync().unwrap();
@@ -130,11 +165,75 @@ fn a_cursor_that_cannot_be_written_keeps_the_segments_until_it_can() {
     let mut spool = filled(&disk, Mode::Durable, 30);
     let segments = spool.stats().segments;
     drain(&mut spool);
-    disk.fail(Operation::Sync, 0, 1, EIO);
+    disk.fail(Operation::Sync, 0, 4, EIO);
     spool.ack(Position { epoch: spool.epoch(), seq: 29 }).unwrap();
-    assert_eq!((spool.stats().cursor_failures, spool.stats().segments), (1, segments));
+    assert_eq!((spool.stats().cursor_failures, spool.stats().segments), (2, segments), "both, in place and anew");
     spool.ack(Position { epoch: spool.epoch(), seq: 30 }).unwrap();
     assert_eq!((spool.stats().waiting, spool.stats().segments), (0, 2));
+}
+
+#[test]
+fn a_copy_of_the_cursor_that_cannot_be_written_in_place_is_made_anew() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 30);
+    drain(&mut spool);
+    disk.fail(Operation::Write, 0, 1, EIO);
+    spool.ack(Position { epoch: spool.epoch(), seq: 30 }).unwrap();
+    assert_eq!((spool.stats().cursor_failures, spool.stats().segments), (0, 2));
+    let names = ["cursor.0", "cursor.1"].map(|name| disk.read(&dir().join(name)).unwrap());
+    assert_eq!(names[0], names[1], "both are whole again");
+}
+
+#[test]
+fn one_good_copy_of_the_cursor_is_enough_to_open_and_to_go_on() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 30);
+    let epoch = spool.epoch();
+    drain(&mut spool);
+    spool.ack(Position { epoch, seq: 12 }).unwrap();
+    spool.close().unwrap();
+    disk.fail(Operation::Write, 0, 2, EIO);
+    let (mut spool, report) = open(&disk);
+    assert_eq!((report.new_epoch, spool.stats().cursor_failures), (None, 1), "in place, and anew");
+    assert_eq!(seqs(&drain(&mut spool)), (13..=30).collect::<Vec<_>>());
+    drop(spool);
+    let (mut spool, report) = open(&disk);
+    assert_eq!((report.new_epoch, seqs(&drain(&mut spool))[0]), (None, 13));
+}
+
+#[test]
+fn the_segment_with_the_highest_seq_stays_until_a_cursor_knows_of_it() {
+    let disk = MemoryDisk::default();
+    let (mut spool, _) = open(&disk);
+    spool.append(Class::Ordinary, &payload(1)).unwrap();
+    spool.sync().unwrap();
+    assert_eq!(seqs(&drain(&mut spool)), [1], "the receiver has it");
+    disk.fail(Operation::Write, 1, 99, EIO); // all but the write of the record itself,
+    disk.fail(Operation::Write, 0, 1, crate::memory::ENOSPC); // for which there is no room
+    assert!(spool.append(Class::Ordinary, &payload(2)).is_err());
+    disk.heal();
+    drop(spool);
+    let (mut spool, report) = open(&disk);
+    let next = spool.append(Class::Ordinary, &payload(3)).unwrap();
+    assert!(next.seq == 2 || report.new_epoch.is_some(), "a seq that was read is not given to another record");
+}
+
+#[test]
+fn a_new_epoch_on_a_full_disk_makes_room_for_its_name() {
+    let disk = MemoryDisk::default();
+    drop(filled(&disk, Mode::Durable, 40));
+    let last = disk.files(dir()).into_iter().rfind(|path| path.to_string_lossy().contains("ordinary")).unwrap();
+    let mut bytes = disk.read(&last).unwrap();
+    bytes.extend_from_slice(b"half of a record");
+    disk.write(&last, &bytes);
+    let used: usize = disk.files(dir()).iter().map(|path| disk.read(path).unwrap().len()).sum();
+    disk.limit_bytes(used as u64 - 16);
+    let (mut spool, report) = open(&disk);
+    assert_eq!(report.new_epoch, Some(NewEpoch::TornTail));
+    assert!(report.evicted_records > 0, "{report:?}");
+    let seen = drain(&mut spool);
+    assert!(gaps(&seen).iter().all(|gap| gap.reason == Reason::SpoolFull), "{:?}", gaps(&seen));
+    assert_eq!(seqs(&seen).len() as u64, 40 - report.evicted_records);
 }
 
 #[test]
@@ -153,7 +252,7 @@ fn an_unsyncable_rest_begins_a_new_epoch_and_is_still_delivered() {
     drop(filled(&disk, Mode::Durable, 4));
     disk.fail(Operation::Sync, 0, 1, EIO);
     let (mut spool, report) = open(&disk);
-    assert_eq!(report.new_epoch, Some(crate::NewEpoch::SyncFailed));
+    assert_eq!(report.new_epoch, Some(NewEpoch::SyncFailed));
     assert_eq!(seqs(&drain(&mut spool)), [1, 2, 3, 4]);
 }
 

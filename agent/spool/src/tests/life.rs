@@ -179,9 +179,10 @@ fn a_refused_record_is_kept_aside_and_stands_in_the_way_of_nothing() {
     let at = |seq| Position { epoch: spool.epoch(), seq };
     let (one, two, four) = (at(1), at(2), at(4));
     drain(&mut spool);
-    assert_eq!(spool.refuse(two, "unknown tenant").unwrap().reason, Reason::Refused);
-    assert_eq!(spool.stats().waiting, 4, "what comes before it is still waiting");
+    spool.refuse(two, "unknown tenant").unwrap();
     spool.refuse(one, "unknown tenant").unwrap();
+    assert_eq!(spool.stats().waiting, 4, "the receiver has not said that it knows");
+    spool.ack(two).unwrap();
     assert_eq!((spool.stats().dropped.refused, spool.stats().waiting), (2, 2));
     spool.ack(four).unwrap();
     assert_eq!((spool.stats().delivered, spool.stats().waiting), (2, 0));
@@ -189,6 +190,67 @@ fn a_refused_record_is_kept_aside_and_stands_in_the_way_of_nothing() {
     assert_eq!(dead.len(), 4, "two records and two reasons");
     assert!(dead.iter().any(|path| disk.read(path).unwrap() == payload(2)));
     assert!(spool.refuse(two, "again").is_err(), "it is done");
+}
+
+#[test]
+fn a_refusal_of_which_the_receiver_may_not_know_comes_again_and_is_counted_once() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 2);
+    let one = Position { epoch: spool.epoch(), seq: 1 };
+    for _ in 0..2 {
+        assert_eq!(seqs(&drain(&mut spool)), [1, 2]);
+        spool.refuse(one, "too wide").unwrap();
+        spool.rewind();
+    }
+    drain(&mut spool);
+    spool.refuse(one, "too wide").unwrap();
+    spool.ack(Position { seq: 2, ..one }).unwrap();
+    assert_eq!((spool.stats().dropped.refused, spool.stats().delivered), (1, 1));
+    assert_eq!(disk.files(&dir().join("dead")).len(), 2, "a record and a reason, once");
+}
+
+#[test]
+fn a_skip_is_a_gap_in_its_place_until_it_is_acked_also_after_a_restart() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 3);
+    let epoch = spool.epoch();
+    let gap = spool.skip(Reason::QueueFull, 5).unwrap();
+    assert_eq!(gap, Gap { epoch, first_seq: 4, last_seq: 8, reason: Reason::QueueFull });
+    assert_eq!(gaps(&drain(&mut spool)), [], "it is promised when it is synced, as a record is");
+    assert_eq!(spool.append(Class::Ordinary, &payload(9)).unwrap().seq, 9);
+    spool.sync().unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            drop(spool);
+            spool = open(&disk).0;
+        }
+        spool.rewind();
+        let seen = drain(&mut spool);
+        assert_eq!((seqs(&seen), gaps(&seen)), (vec![1, 2, 3, 9], vec![gap]), "restarted: {restarted}");
+        assert_eq!(seen[3], Seen::Gap(gap), "in its place");
+    }
+    assert!(spool.refuse(gap.position(), "x").is_err(), "nobody refuses a gap");
+    spool.ack(gap.position()).unwrap();
+    assert_eq!((spool.stats().waiting, spool.stats().oldest_seq), (1, 9));
+    spool.close().unwrap();
+    let (mut spool, report) = open(&disk);
+    assert_eq!((report.new_epoch, report.records), (None, 1));
+    assert_eq!(seqs(&drain(&mut spool)), [9]);
+}
+
+#[test]
+fn a_skip_at_the_end_keeps_its_seqs_over_a_restart_and_takes_so_many_and_no_more() {
+    let disk = MemoryDisk::default();
+    let (mut spool, _) = open(&disk);
+    let gap = spool.skip(Reason::DiskError, u64::MAX).unwrap();
+    assert_eq!((gap.first_seq, gap.last_seq), (1, crate::MAX_SKIP));
+    assert_eq!(spool.skip(Reason::TooLarge, 0).unwrap().position().seq, crate::MAX_SKIP + 1, "at least one");
+    spool.sync().unwrap();
+    assert_eq!(spool.stats().skipped, crate::MAX_SKIP + 1);
+    drop(spool);
+    let (mut spool, report) = open(&disk);
+    assert_eq!(report.new_epoch, None);
+    assert_eq!(spool.append(Class::Ordinary, b"x").unwrap().seq, crate::MAX_SKIP + 2);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //!
 //! 1. Nothing is invented: each record read was appended, at that position, with those bytes.
 //! 2. Nothing is silent: records and gaps together leave out no seq (but a tail that nobody was promised).
-//! 3. Nothing promised is lost: a gap covers a promised record only if it is ordinary and the spool was full.
+//! 3. Nothing promised is lost: a gap covers a promised record only if it is ordinary and the spool was full. What was
+//!    skipped is in a gap of its own reason.
 //! 4. Nothing is renamed: a position that was ever read never names other bytes.
 //! 5. Nothing is shown early: in mode `Durable`, only what is synced.
 
@@ -21,6 +22,8 @@ type At = (usize, u64);
 
 #[derive(Debug, Clone)]
 struct Entry {
+    /// Why it never came to be, if it was skipped; then it has no payload.
+    skipped: Option<Reason>,
     class: Class,
     payload: Vec<u8>,
     /// Must survive whatever the mode says it survives.
@@ -103,13 +106,38 @@ impl Model {
             self.promise(); // a segment was left, and never unsynced
         }
         let Ok(position) = appended else { return false };
+        self.note(position, Entry { skipped: None, class, payload, promised: false, may_be_lost: false, session: 0 });
+        true
+    }
+
+    pub fn skip(&mut self, reason: Reason, count: u64) -> bool {
+        let before = self.spool().stats();
+        let skipped = self.spool().skip(reason, count);
+        let after = self.spool().stats();
+        if after.sync_failures > before.sync_failures {
+            self.lose_hope();
+        }
+        if after.syncs > before.syncs {
+            self.promise();
+        }
+        let Ok(gap) = skipped else { return false };
+        assert_eq!(gap.last_seq - gap.first_seq + 1, count);
+        for seq in gap.first_seq..=gap.last_seq {
+            let (payload, class) = (Vec::new(), Class::Critical);
+            let entry =
+                Entry { skipped: Some(reason), class, payload, promised: false, may_be_lost: false, session: 0 };
+            self.note(Position { epoch: gap.epoch, seq }, entry);
+        }
+        true
+    }
+
+    fn note(&mut self, position: Position, entry: Entry) {
         let at = self.place(position);
         assert!(!self.seen.contains_key(&position), "law 4: {position:?} was read before and is given out again");
         assert!(at.1 == 1 || self.history.contains_key(&(at.0, at.1 - 1)), "law 2: no seq is left out before {at:?}");
         let session = self.session;
         self.history.retain(|&old, _| old < at); // what had this place or a later one was never promised, and is gone
-        self.history.insert(at, Entry { class, payload, promised: false, may_be_lost: false, session });
-        true
+        self.history.insert(at, Entry { session, ..entry });
     }
 
     pub fn sync(&mut self) -> bool {
@@ -160,6 +188,7 @@ impl Model {
         self.judge_order(at);
         let (session, is_durable) = (self.session, self.options.mode == Mode::Durable);
         let entry = self.history.get_mut(&at).expect("law 1: it was appended");
+        assert_eq!(entry.skipped, None, "law 1: {at:?} never came to be");
         assert_eq!((entry.class, &entry.payload[..]), (class, payload), "law 1: as it was appended, at {at:?}");
         if is_durable {
             assert!(entry.promised || entry.session < session, "law 5: {at:?} is shown before it is synced");
@@ -174,14 +203,22 @@ impl Model {
     fn judge_gap(&mut self, gap: Gap) {
         let last = self.place(gap.position());
         self.judge_order((last.0, gap.first_seq));
-        for (at, entry) in self.history.range((last.0, gap.first_seq)..=last) {
+        let (session, is_durable) = (self.session, self.options.mode == Mode::Durable);
+        for (at, entry) in self.history.range_mut((last.0, gap.first_seq)..=last) {
+            if entry.skipped == Some(gap.reason) {
+                assert!(!is_durable || entry.promised || entry.session < session, "law 5: {at:?} before its sync");
+                entry.promised |= is_durable;
+                entry.may_be_lost &= !is_durable;
+                self.seen.insert(Position { epoch: gap.epoch, seq: at.1 }, Vec::new());
+                continue;
+            }
             let excused = match gap.reason {
                 Reason::SpoolFull => {
                     entry.may_be_lost
                         || entry.class == Class::Ordinary && self.options.when_full == WhenFull::DropOldest
                 }
                 Reason::Corrupt => entry.may_be_lost,
-                Reason::Refused => false,
+                _ => false,
             };
             assert!(excused, "law 3: {at:?} {entry:?} is lost: {gap:?}");
         }
@@ -312,6 +349,7 @@ fn after(at: At) -> At {
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Append(Class, usize),
+    Skip(Reason, u64),
     Sync,
     Read(usize),
     Ack(prop::sample::Index),
@@ -327,6 +365,9 @@ impl Model {
         match *step {
             Step::Append(class, bytes) => {
                 self.append(class, bytes);
+            }
+            Step::Skip(reason, count) => {
+                self.skip(reason, count);
             }
             Step::Sync => {
                 self.sync();
@@ -346,9 +387,11 @@ impl Model {
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let class = prop_oneof![3 => Just(Class::Ordinary), 1 => Just(Class::Critical)];
+    let skipped = prop_oneof![Just(Reason::TooLarge), Just(Reason::QueueFull)];
     let loss = prop_oneof![Just(PowerLoss::DropsAll), any::<u64>().prop_map(PowerLoss::Tears)];
     prop_oneof![
         12 => (class, 0usize..200).prop_map(|(class, bytes)| Step::Append(class, bytes)),
+        2 => (skipped, 1u64..5).prop_map(|(reason, count)| Step::Skip(reason, count)),
         4 => Just(Step::Sync),
         6 => (1usize..12).prop_map(Step::Read),
         4 => any::<prop::sample::Index>().prop_map(Step::Ack),

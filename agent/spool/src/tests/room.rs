@@ -59,6 +59,24 @@ fn critical_records_have_the_last_tenth_and_are_never_dropped() {
 }
 
 #[test]
+fn nothing_gives_way_for_a_skip() {
+    let (mut spool, _) = open_with(&MemoryDisk::default(), small());
+    append_synced(&mut spool, Class::Ordinary, 1..=60);
+    let before = spool.stats().dropped;
+    while spool.skip(Reason::TooLarge, 1).is_ok() {
+        spool.sync().unwrap();
+    }
+    let stats = spool.stats();
+    assert!(stats.bytes <= 4000 && stats.skipped > 5, "{stats:?}");
+    assert_eq!(stats.dropped, before);
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 4);
+    disk.fail(Operation::Write, 0, 1, ENOSPC);
+    assert!(matches!(spool.skip(Reason::TooLarge, 1), Err(Refused::NoSpace { .. })));
+    assert_eq!((spool.stats().dropped.total(), spool.stats().turned_away.disk), (0, 0));
+}
+
+#[test]
 fn with_the_policy_to_refuse_nothing_is_dropped() {
     let (mut spool, _) = open_with(&MemoryDisk::default(), Options { when_full: WhenFull::RefuseNew, ..small() });
     let mut taken = 0;
