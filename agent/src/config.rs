@@ -31,7 +31,7 @@ pub const INTERVAL_MIN: Duration = Duration::from_millis(100);
 pub const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// What the spool may take on the disk: about two days of a host's samples at one second.
 pub const SPOOL_MAX_BYTES: u64 = 256 * 1024 * 1024;
-/// Smallest spool: two segments and the reserve for critical records.
+/// Smallest spool: a segment is an eighth of it, here 4 MiB, which is four of the largest records.
 pub const SPOOL_MIN_BYTES: u64 = 32 * 1024 * 1024;
 /// Where the spool lies by default.
 pub const SPOOL_DIR: &str = "/var/lib/monitoring-agent";
@@ -147,6 +147,15 @@ pub struct Overrides {
     pub log_level: Option<String>,
 }
 
+impl Config {
+    /// How often passes come from the busiest source. The aggregator counts the agent's silence in these.
+    pub fn shortest_interval(&self) -> Duration {
+        let Collectors { host, filesystem, cgroup, process, agent, .. } = &self.collectors;
+        let enabled = [host, filesystem, cgroup, process, agent].into_iter().filter(|schedule| schedule.enabled);
+        enabled.map(|schedule| schedule.interval).min().unwrap_or(self.interval)
+    }
+}
+
 // === reading ===
 
 impl Config {
@@ -205,9 +214,14 @@ fn read_log(root: &Table<'_>, overrides: &Overrides) -> (log::Format, log::Filte
 
 fn read_backoff(root: &Table<'_>) -> (Duration, Duration) {
     let table = root.section("backoff");
-    let backoff = (table.parsed("base", check_backoff), table.parsed("cap", check_backoff));
+    let cap = table.parsed("cap", check_backoff).unwrap_or(CAP);
+    let base = table.parsed("base", |text| {
+        let base = check_backoff(text)?;
+        if base <= cap { Ok(base) } else { Err(format!("{text:?} is longer than backoff.cap, which is {cap:?}")) }
+    });
     table.finish();
-    (backoff.0.unwrap_or(BASE), backoff.1.unwrap_or(CAP))
+    // Where only the cap is given, below the usual base, that is both.
+    (base.unwrap_or(BASE.min(cap)), cap)
 }
 
 fn read_spool(root: &Table<'_>, overrides: &Overrides) -> Spool {
@@ -271,8 +285,15 @@ fn fill_schedule(table: &Table<'_>, schedule: &mut Schedule) {
 // === checks: what a text must be ===
 
 fn check_url(text: &str) -> Result<String, String> {
+    if text.contains('@') {
+        // Not echoed: what stands before the @ may be a password.
+        return Err(format!("must not contain a user or a password; write it like {AGGREGATOR}"));
+    }
     let uri: Uri = text.parse().map_err(|_| format!("{text:?} is not a URL; write it like {AGGREGATOR}"))?;
     match (uri.scheme_str(), uri.host()) {
+        (Some("http"), Some(_)) if uri.port_u16().is_none() => {
+            Err(format!("{text:?} has no port; write it like {AGGREGATOR}"))
+        }
         (Some("http"), Some(_)) if uri.path().trim_matches('/').is_empty() => Ok(text.trim_end_matches('/').into()),
         (Some("https"), _) => Err("must begin with http:// for now; TLS comes with the agents' identity".into()),
         (Some("http"), Some(_)) => Err(format!("{text:?} has a path; give only scheme, host and port")),
@@ -390,6 +411,39 @@ mod tests {
         let mistakes = read("", &wrong).unwrap_err();
         assert!(mistakes.contains("--aggregator: \"nowhere\" must be a URL"), "{mistakes}");
         assert!(mistakes.contains("--clinic-id: \"x\" is not a uuid"), "{mistakes}");
+    }
+
+    #[test]
+    fn a_url_needs_its_port_and_must_not_carry_a_password_which_is_never_repeated() {
+        let url = |url: &str| {
+            let flags = Overrides { aggregator: Some(url.into()), ..Overrides::default() };
+            read("service: agenda", &flags).map(|config| config.aggregator)
+        };
+        assert_eq!(url("http://aggregator:7400/"), Ok("http://aggregator:7400".into()));
+        assert!(url("http://aggregator").unwrap_err().contains("has no port"));
+        let refused = url("http://user:hunter2@aggregator:7400").unwrap_err();
+        assert!(refused.contains("a user or a password") && !refused.contains("hunter2"), "{refused}");
+    }
+
+    #[test]
+    fn a_backoff_that_begins_beyond_its_end_is_refused() {
+        let backoff = |yaml: &str| {
+            read(&format!("service: agenda\nbackoff: {yaml}"), &Overrides::default()).map(|config| config.backoff)
+        };
+        assert!(backoff("{base: 10s, cap: 5s}").unwrap_err().contains("2:17: backoff.base \"10s\" is longer"));
+        assert_eq!(backoff("{base: 5s, cap: 5s}"), Ok((Duration::from_secs(5), Duration::from_secs(5))));
+        assert_eq!(backoff("{cap: 500ms}"), Ok((Duration::from_millis(500), Duration::from_millis(500))));
+    }
+
+    #[test]
+    fn the_announced_interval_is_that_of_the_busiest_collector_that_runs() {
+        let shortest = |yaml: &str| {
+            let text = format!("service: agenda\ninterval: 5s\ncollectors: {yaml}");
+            read(&text, &Overrides::default()).map(|config| config.shortest_interval().as_secs())
+        };
+        assert_eq!(shortest("{cgroup: {interval: 2s}}"), Ok(2));
+        let off = "host: {enabled: false}, cgroup: {enabled: false}, process: {enabled: false}";
+        assert_eq!(shortest(&format!("{{{off}, agent: {{interval: 20s}}}}")), Ok(10), "the file systems'");
     }
 
     #[test]
