@@ -10,7 +10,7 @@ use crate::config::{Config, Schedule};
 use crate::keep::{Door, Keeper};
 use crate::meters::Meters;
 use crate::status::{self, Status};
-use crate::uplink::Uplink;
+use crate::uplink::{Standing, Uplink};
 use proto::message::Hello;
 use proto::telemetry::Telemetry;
 use runtime::backoff::Backoff;
@@ -20,11 +20,11 @@ use spool::{OpenReport, RealDisk, Spool};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use crate::collect::own::NAME as OWN;
 
@@ -76,7 +76,8 @@ impl App {
             .await
             .map_err(|source| StartError::Listen { address: config.listen_http, source })?;
         let http = listener.local_addr().unwrap_or(config.listen_http);
-        let (spool, report) = open_spool(config)?;
+        let boot_id = boot_id(&config.proc);
+        let (spool, report) = open_spool(config, &boot_id)?;
         let (keeper, door) = Keeper::new(spool, config.spool.max_bytes, clock.clone(), meters.spool.clone());
 
         let mut drain = Drain::new(asked);
@@ -89,21 +90,21 @@ impl App {
         let stopping = (keep.token(), door.clone());
         keep.spawn("keeper-stop", async move {
             stopping.0.cancelled().await;
-            let _ = tokio::task::spawn_blocking(move || stopping.1.stop()).await;
+            stopping.1.stop();
         });
         let watches = start_collectors(config, &clock, &telemetry, &meters, &door, &collect)?;
-        let connected = Arc::new(AtomicBool::new(false));
+        let standing = Arc::<Standing>::default();
         let sender = Uplink {
             url: config.aggregator.clone(),
-            hello: hello(config, &report),
+            hello: hello(config, &report, boot_id),
             backoff: Backoff::new(config.backoff.0, config.backoff.1),
             door: door.clone(),
             clock: clock.clone(),
             meters: meters.uplink.clone(),
-            connected: connected.clone(),
+            standing: standing.clone(),
         };
         uplink.spawn("uplink", sender.run(uplink.token()));
-        let status = Status { config: config.clone(), report, telemetry, watches, door, clock, connected };
+        let status = Status { config: config.clone(), report, telemetry, watches, door, clock, standing };
         serve.spawn("http", status::serve(listener, Arc::new(status), serve.token()));
         Ok(Self { drain, http })
     }
@@ -145,15 +146,16 @@ pub fn collector(
     collect::make(name, &config.proc, &options, elapsed)
 }
 
-/// The kernel's id of this boot; monotonic times compare only within one.
+/// The kernel's id of this boot; monotonic times compare only within one. Where it cannot be read, one that was never
+/// before: two boots that are taken for one may reuse a seq, one that is taken for two only begins a new epoch.
 pub fn boot_id(proc: &Path) -> String {
     let text = std::fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
     let id = text.trim();
-    if id.is_empty() { "unknown".into() } else { id.into() }
+    if id.is_empty() { Uuid::new_v4().to_string() } else { id.into() }
 }
 
-fn open_spool(config: &Config) -> Result<(Spool, OpenReport), StartError> {
-    let options = spool::Options::new(config.spool.mode, config.spool.max_bytes, boot_id(&config.proc));
+fn open_spool(config: &Config, boot_id: &str) -> Result<(Spool, OpenReport), StartError> {
+    let options = spool::Options::new(config.spool.mode, config.spool.max_bytes, boot_id);
     let failed = |source| StartError::Spool { dir: config.spool.dir.display().to_string(), source: Box::new(source) };
     let (spool, report) = Spool::open(Arc::new(RealDisk), &config.spool.dir, options).map_err(failed)?;
     tracing::info!(
@@ -199,16 +201,16 @@ fn start_collectors(
     Ok(all.to_vec())
 }
 
-fn hello(config: &Config, report: &OpenReport) -> Hello {
+fn hello(config: &Config, report: &OpenReport, boot_id: String) -> Hello {
     Hello {
         agent_id: report.owner,
         service: config.service.clone(),
         instance: config.instance.clone(),
         clinic_id: config.clinic_id,
-        interval: config.interval,
+        interval: config.shortest_interval(),
         wall: proto::sample::Timestamp::ZERO,
         monotonic: Duration::ZERO,
-        boot_id: boot_id(&config.proc),
+        boot_id,
         agent_version: env!("CARGO_PKG_VERSION").into(),
     }
 }

@@ -45,6 +45,9 @@ enum Command {
 /// Exit code of a wrong configuration; clap's own.
 const USAGE: u8 = 2;
 
+/// How long what still blocks may take after the drain.
+const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
+
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -100,7 +103,7 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
     log::init(config.log_format, &config.log_level)?;
     // One thread for all I/O: the agent moves a few messages a second, and a second thread would only cost memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let asked = asked_by_signal()?;
         let app = App::start(config, Arc::new(SystemClock), asked).await?;
         tracing::info!(
@@ -112,8 +115,10 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
             "agent runs"
         );
         app.run().await.map_err(anyhow::Error::from)
-    })?;
-    Ok(ExitCode::SUCCESS)
+    });
+    // A look-up of a name cannot be stopped; without a bound the runtime would wait for it.
+    runtime.shutdown_timeout(LEFTOVERS_MAX);
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// Reads the file that the overrides name, and the overrides. `once` sends nothing, so it needs no name of a service.

@@ -8,29 +8,44 @@
 //!  collectors ─► inbox ─► Batch ─► Spool ─► session (at most WINDOW_BATCHES unacked) ─► uplink
 //!                                    ▲ outcomes (Link) ◄──────────────────────────────────┘
 //! ```
+//! What does not become a record (too large, no room, a failing disk, a full inbox) is counted by reason and told to the
+//! aggregator by a *skip* in the spool, before the next record. Until the disk takes it, it is a number in memory: one
+//! for each reason, so that it is bounded.
+//!
 //! Limits: [`INBOX_PASSES`], [`WINDOW_BATCHES`]; the spool's own.
 
+mod complaint;
+mod door;
+mod tally;
+
+pub use door::{Door, Progress};
+
 use crate::batch::Batch;
-use crate::fold::Folded;
 use crate::meters::SpoolMeters;
+use complaint::Complaint;
+use door::{Event, Inside};
 use proto::limits::WINDOW_BATCHES;
 use proto::message::Position;
 use proto::sample::Gap;
 use runtime::clock::Clock;
 use runtime::log::chain;
-use spool::{Class, Next, Spool, Stats};
-use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use spool::{Class, MAX_SKIP, Mode, Next, Reason, Spool, Stats};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Passes that wait for the keeper while the disk is slow: a minute of five sources at one second.
 pub const INBOX_PASSES: usize = 300;
-/// How often the cursor is written while acks come in: what a restart sends again at the most.
+/// How often the cursor is written while acks come in: what a restart sends again at the most. In mode `fast` also how
+/// often records are synced: what a loss of power may cost.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// How long the keeper sleeps when nothing happens.
 const IDLE: Duration = Duration::from_secs(3600);
+/// How long a place of the disk that cannot be read is left alone: a disk that is away for a moment must not use up the
+/// attempts after which the spool gives the place up.
+const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the uplink sends.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,114 +70,27 @@ pub enum Outcome {
     Refused(Position, String),
 }
 
-/// The keeper's door.
-#[derive(Clone)]
-pub struct Door {
-    inbox: SyncSender<Event>,
-    link: Arc<Mutex<Link>>,
-}
-
 /// The keeper.
 pub struct Keeper {
     spool: Spool,
+    mode: Mode,
     batch: Batch,
-    inbox: Receiver<Event>,
-    link: Arc<Mutex<Link>>,
+    inside: Inside,
     clock: Arc<dyn Clock>,
     meters: SpoolMeters,
     /// The session and what was sent on it, oldest first.
     session: Option<mpsc::Sender<Item>>,
     sent: VecDeque<Position>,
+    /// What is lost and not told by a skip yet.
+    untold: BTreeMap<Reason, u64>,
     counted: Stats,
     checkpoint_at: Duration,
-}
-
-/// What wakes the keeper.
-enum Event {
-    Pass(Folded),
-    /// Something changed in the link.
-    Look,
-    Stop,
-}
-
-/// What the uplink and the keeper share. Locked for moments only, never across an await or a disk write.
-#[derive(Default)]
-struct Link {
-    /// A session that the keeper has not begun to serve.
-    opened: Option<mpsc::Sender<Item>>,
-    /// In the order in which they were heard; consecutive acks are one.
-    outcomes: VecDeque<Outcome>,
-    /// Records and passes that are not delivered, as of the keeper's last look.
-    waiting: u64,
-    /// Whether the last write to the spool succeeded.
-    writable: bool,
-    /// The spool's own counts, as of the keeper's last look.
-    stats: Stats,
-}
-
-// === impl Door ===
-
-impl Door {
-    /// Hands a pass in; false when the inbox is full.
-    pub fn deliver(&self, folded: Folded) -> bool {
-        self.inbox.try_send(Event::Pass(folded)).is_ok()
-    }
-
-    /// Opens a session: everything that is not acked comes again, oldest first.
-    pub fn open_session(&self) -> mpsc::Receiver<Item> {
-        let (sender, receiver) = mpsc::channel(WINDOW_BATCHES);
-        {
-            let mut link = self.lock();
-            link.opened = Some(sender);
-            // What an older session heard and the keeper has not seen is said again by the next.
-            link.outcomes.clear();
-        }
-        self.look();
-        receiver
-    }
-
-    /// Tells what the session heard.
-    pub fn heard(&self, outcome: Outcome) {
-        {
-            let mut link = self.lock();
-            if let (Some(Outcome::Acked(last)), Outcome::Acked(new)) = (link.outcomes.back_mut(), &outcome) {
-                *last = *new;
-            } else {
-                link.outcomes.push_back(outcome);
-            }
-        }
-        self.look();
-    }
-
-    /// Records and passes that are not delivered.
-    pub fn waiting(&self) -> u64 {
-        self.lock().waiting
-    }
-
-    /// Whether the last write to the spool succeeded.
-    pub fn is_writable(&self) -> bool {
-        self.lock().writable
-    }
-
-    /// The spool's counts.
-    pub fn stats(&self) -> Stats {
-        self.lock().stats
-    }
-
-    /// Ends the keeper: it writes what it has, closes the spool and returns.
-    pub fn stop(&self) {
-        // Blocks only while the disk does; the drain's deadline covers it.
-        let _ = self.inbox.send(Event::Stop);
-    }
-
-    /// A full inbox needs no wake-up: the keeper is about to look anyway.
-    fn look(&self) {
-        let _ = self.inbox.try_send(Event::Look);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Link> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// No read before this, after one that failed.
+    read_at: Option<Duration>,
+    write_fault: Complaint,
+    sync_fault: Complaint,
+    read_fault: Complaint,
+    cursor_fault: Complaint,
 }
 
 // === impl Keeper ===
@@ -170,22 +98,26 @@ impl Door {
 impl Keeper {
     /// Takes over an open spool.
     pub fn new(spool: Spool, max_bytes: u64, clock: Arc<dyn Clock>, meters: SpoolMeters) -> (Self, Door) {
-        let (sender, inbox) = sync_channel(INBOX_PASSES);
         meters.max_bytes.set(max_bytes as f64);
-        let link = Arc::new(Mutex::new(Link { writable: true, ..Link::default() }));
-        let door = Door { inbox: sender, link: link.clone() };
+        let (door, inside) = door::open();
         let checkpoint_at = clock.monotonic() + CHECKPOINT_EVERY;
         let keeper = Self {
+            mode: spool.stats().mode,
             spool,
             batch: Batch::default(),
-            inbox,
-            link,
+            inside,
             clock,
             meters,
             session: None,
             sent: VecDeque::with_capacity(WINDOW_BATCHES),
+            untold: BTreeMap::new(),
             counted: Stats::default(),
             checkpoint_at,
+            read_at: None,
+            write_fault: Complaint::default(),
+            sync_fault: Complaint::default(),
+            read_fault: Complaint::default(),
+            cursor_fault: Complaint::default(),
         };
         (keeper, door)
     }
@@ -194,71 +126,165 @@ impl Keeper {
     pub fn run(mut self) {
         self.show();
         loop {
-            let now = self.clock.monotonic();
-            let wait = self.batch.due_at().map_or(IDLE, |due| due.saturating_sub(now));
-            match self.inbox.recv_timeout(wait) {
+            let event = self.inside.inbox.recv_timeout(self.wait());
+            self.inside.lock().progress.busy_since = Some(self.clock.monotonic());
+            match event {
                 Ok(Event::Pass(folded)) => self.batch.add(folded, self.clock.monotonic()),
                 Ok(Event::Look) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.inside.lock().stopping {
+                break;
             }
             self.step();
         }
+        self.end();
+    }
+
+    /// How long nothing is due.
+    fn wait(&self) -> Duration {
+        let read_at = self.read_at.filter(|_| self.session.is_some());
+        let due = self.batch.due_at().into_iter().chain(read_at).min();
+        due.map_or(IDLE, |due| due.saturating_sub(self.clock.monotonic()))
+    }
+
+    /// Does whatever is due.
+    fn step(&mut self) {
+        self.write_if_due();
+        self.settle();
+        self.pump();
+        let now = self.clock.monotonic();
+        if now >= self.checkpoint_at {
+            self.checkpoint_at = now + CHECKPOINT_EVERY;
+            self.checkpoint(now);
+        }
+        self.show();
+    }
+
+    /// Writes what has come in, and closes the spool.
+    fn end(mut self) {
+        while let Ok(event) = self.inside.inbox.try_recv() {
+            if let Event::Pass(folded) = event {
+                self.batch.add(folded, self.clock.monotonic());
+                self.write_if_due();
+            }
+        }
         self.write();
         self.settle();
+        self.show();
         match self.spool.close() {
             Ok(()) => tracing::debug!("spool closed"),
             Err(error) => tracing::error!(error = chain(&error), "spool not closed cleanly; nothing acked is lost"),
         }
     }
 
-    /// Does whatever is due.
-    fn step(&mut self) {
-        let now = self.clock.monotonic();
-        if self.batch.due_at().is_some_and(|due| due <= now) {
+    fn write_if_due(&mut self) {
+        if self.batch.due_at().is_some_and(|due| due <= self.clock.monotonic()) {
             self.write();
         }
-        self.settle();
-        self.pump();
-        if now >= self.checkpoint_at {
-            self.checkpoint_at = now + CHECKPOINT_EVERY;
-            if let Err(error) = self.spool.checkpoint() {
-                tracing::warn!(error = chain(&error), "cursor not written; a restart sends more again");
-            }
-        }
-        self.show();
     }
 
-    /// Makes the batch a durable record.
+    /// Makes the batch a record, after a skip for what was lost before it. In mode `durable` both are synced.
     fn write(&mut self) {
+        let turned_away = std::mem::take(&mut self.inside.lock().turned_away);
+        self.lose(Reason::QueueFull, turned_away);
         let passes = self.batch.passes() as u64;
-        if passes == 0 {
+        if passes == 0 && self.untold.is_empty() {
             return;
         }
-        let dropped = |reason: &str| self.meters.passes_dropped.with_label_values(&[reason]).inc_by(passes);
-        let record = match self.batch.take() {
-            Ok(record) => record,
+        self.tell_losses();
+        let is_taken = passes > 0 && self.append(passes);
+        // In mode `fast` a record is accepted when it is taken, and nobody was promised a sync.
+        let is_safe = self.mode == Mode::Fast || self.sync();
+        let now = self.clock.monotonic();
+        let progress = &mut self.inside.lock().progress;
+        if is_taken && is_safe {
+            (progress.written_at, progress.failing_since) = (Some(now), None);
+        } else if !is_safe {
+            progress.failing_since.get_or_insert(now);
+        }
+    }
+
+    /// Appends the batch. Whether the spool took it.
+    fn append(&mut self, passes: u64) -> bool {
+        let now = self.clock.monotonic();
+        let (label, reason, error) = match self.batch.take() {
+            Err(error) => (error.reason(), Reason::TooLarge, chain(&error)),
+            Ok(record) => match self.spool.append(Class::Ordinary, &record) {
+                Ok(_) => {
+                    if self.write_fault.is_over() {
+                        tracing::info!("the spool takes records again");
+                    }
+                    return true;
+                }
+                Err(error) => (reason_of(&error).as_str(), reason_of(&error), chain(&error)),
+            },
+        };
+        self.meters.passes_dropped.with_label_values(&[label]).inc_by(passes);
+        self.lose(reason, 1);
+        if self.write_fault.is_news(reason.as_str(), now) {
+            tracing::error!(error, passes, "batch dropped; more of the same is counted, and told once a minute");
+        }
+        if matches!(reason, Reason::DiskFull | Reason::DiskError) {
+            self.inside.lock().progress.failing_since.get_or_insert(now);
+        }
+        false
+    }
+
+    /// Syncs the spool. Whether all of it is durable.
+    fn sync(&mut self) -> bool {
+        let Err(error) = self.spool.sync() else {
+            if self.sync_fault.is_over() {
+                tracing::info!("the spool is durable again");
+            }
+            return true;
+        };
+        if self.sync_fault.is_news("sync", self.clock.monotonic()) {
+            tracing::error!(error = chain(&error), "spool not durable; it will be written elsewhere");
+        }
+        false
+    }
+
+    fn checkpoint(&mut self, now: Duration) {
+        if self.mode == Mode::Fast {
+            self.sync();
+        }
+        match self.spool.checkpoint() {
+            Ok(()) => drop(self.cursor_fault.is_over()),
             Err(error) => {
-                dropped(error.reason());
-                tracing::error!(error = chain(&error), passes, "batch dropped");
+                if self.cursor_fault.is_news("cursor", now) {
+                    tracing::warn!(error = chain(&error), "cursor not written; a restart sends more again");
+                }
+            }
+        }
+    }
+
+    /// Notes records that will never be.
+    fn lose(&mut self, reason: Reason, records: u64) {
+        if records > 0 {
+            *self.untold.entry(reason).or_default() += records;
+        }
+    }
+
+    /// Gives what is lost its seqs, so that the aggregator hears of it where it would have been.
+    fn tell_losses(&mut self) {
+        while let Some(mut entry) = self.untold.first_entry() {
+            let told = (*entry.get()).min(MAX_SKIP);
+            // What the disk does not take now, it may later.
+            if self.spool.skip(*entry.key(), told).is_err() {
                 return;
             }
-        };
-        let written = self.spool.append(Class::Ordinary, &record).map_err(|error| (reason_of(&error), chain(&error)));
-        if let Err((reason, error)) = &written {
-            dropped(reason);
-            tracing::error!(error, passes, "batch dropped");
+            *entry.get_mut() -= told;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
         }
-        let synced = self.spool.sync().map_err(|error| chain(&error));
-        if let Err(error) = &synced {
-            tracing::error!(error, "spool not durable; it will be written elsewhere");
-        }
-        self.lock().writable = written.is_ok() && synced.is_ok();
     }
 
     /// Takes over a new session, and what the session heard.
     fn settle(&mut self) {
         let (opened, outcomes) = {
-            let mut link = self.lock();
+            let mut link = self.inside.lock();
             (link.opened.take(), std::mem::take(&mut link.outcomes))
         };
         if let Some(session) = opened {
@@ -282,7 +308,9 @@ impl Keeper {
         if let Some(index) = self.sent.iter().position(|sent| *sent == position) {
             self.sent.drain(..=index);
         }
-        self.spool.ack(to_spool(position))
+        self.spool.ack(to_spool(position))?;
+        self.inside.lock().progress.acked_at = Some(self.clock.monotonic());
+        Ok(())
     }
 
     fn refused(&mut self, position: Position, why: &str) -> Result<(), spool::NotRead> {
@@ -294,21 +322,27 @@ impl Keeper {
     /// Sends what the window has room for.
     fn pump(&mut self) {
         let Some(session) = self.session.clone() else { return };
+        let now = self.clock.monotonic();
+        if self.read_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.read_at = None;
         while self.sent.len() < WINDOW_BATCHES {
             let (position, item) = match self.spool.read_next() {
                 Ok(Next::Record(record)) => {
                     let position = Position { epoch: record.position.epoch, seq: record.position.seq };
                     (position, Item::Record { position, bytes: record.payload.to_vec() })
                 }
-                Ok(Next::Gap(gap)) => {
-                    let position = Position { epoch: gap.epoch, seq: gap.last_seq };
-                    let spool::Gap { epoch, first_seq, last_seq, reason } = gap;
+                Ok(Next::Gap(spool::Gap { epoch, first_seq, last_seq, reason })) => {
                     let reason = reason.as_str().into();
-                    (position, Item::Gap(Gap { epoch, first_seq, last_seq, reason }))
+                    (Position { epoch, seq: last_seq }, Item::Gap(Gap { epoch, first_seq, last_seq, reason }))
                 }
-                Ok(Next::Empty | Next::WindowFull) => return,
+                Ok(Next::Empty | Next::WindowFull) => break,
                 Err(error) => {
-                    tracing::error!(error = chain(&error), "spool not readable; trying again with the next record");
+                    if self.read_fault.is_news("read", now) {
+                        tracing::error!(error = chain(&error), pause = ?READ_PAUSE, "spool not readable; it is tried again");
+                    }
+                    self.read_at = Some(now + READ_PAUSE);
                     return;
                 }
             };
@@ -319,43 +353,43 @@ impl Keeper {
             }
             self.sent.push_back(position);
         }
+        if self.read_fault.is_over() {
+            tracing::info!("the spool is readable again");
+        }
     }
 
     /// Shows the spool's counts as metrics and to the door.
     fn show(&mut self) {
         let now = self.spool.stats();
         let before = std::mem::replace(&mut self.counted, now);
-        let m = &self.meters;
-        m.records_in.inc_by((now.appended + now.recovered) - (before.appended + before.recovered));
-        m.records_out.inc_by(now.delivered - before.delivered);
-        for (reason, count, counted) in [
-            ("spool_full", now.dropped.spool_full, before.dropped.spool_full),
-            ("corrupt", now.dropped.corrupt, before.dropped.corrupt),
-            ("refused", now.dropped.refused, before.dropped.refused),
-        ] {
-            m.dropped.with_label_values(&[reason]).inc_by(count - counted);
+        tally::count(&self.meters, &before, &now);
+        if now.evicted_bytes > before.evicted_bytes {
+            // Once in a segment. Which times it held, nobody knows without reading it; the gap is told by its seqs.
+            let (records, bytes) =
+                (now.dropped.spool_full - before.dropped.spool_full, now.evicted_bytes - before.evicted_bytes);
+            let up_to_seq = now.evicted_seq;
+            tracing::warn!(records, bytes, up_to_seq, "no room in the spool: the oldest records were dropped");
         }
-        m.waiting.set(now.waiting as f64);
-        m.bytes.set(now.bytes as f64);
-        m.sync_failures.inc_by(now.sync_failures - before.sync_failures);
         let waiting = now.waiting + self.batch.passes() as u64;
-        let mut link = self.lock();
+        let mut link = self.inside.lock();
         link.waiting = waiting;
         link.stats = now;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Link> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+        link.progress.busy_since = None;
     }
 }
 
-/// The word under which the passes of a record are counted that the spool did not take.
-fn reason_of(refused: &spool::Refused) -> &'static str {
+/// What is sent in the place of a batch that is refused on this side already.
+pub fn gap_of_refused(Position { epoch, seq }: Position) -> Gap {
+    Gap { epoch, first_seq: seq, last_seq: seq, reason: Reason::Refused.as_str().into() }
+}
+
+/// Why the records are lost that the spool did not take.
+fn reason_of(refused: &spool::Refused) -> Reason {
     match refused {
-        spool::Refused::TooLarge { .. } => "too_large",
-        spool::Refused::Full { .. } => "spool_full",
-        spool::Refused::NoSpace { .. } => "disk_full",
-        spool::Refused::Disk { .. } => "disk_error",
+        spool::Refused::TooLarge { .. } => Reason::TooLarge,
+        spool::Refused::Full { .. } => Reason::SpoolFull,
+        spool::Refused::NoSpace { .. } => Reason::DiskFull,
+        spool::Refused::Disk { .. } => Reason::DiskError,
     }
 }
 

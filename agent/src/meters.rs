@@ -40,6 +40,16 @@ pub struct SpoolMeters {
     pub max_bytes: Gauge,
     /// Failed syncs.
     pub sync_failures: IntCounter,
+    /// Cursor copies not written.
+    pub cursor_failures: IntCounter,
+    /// Bytes dropped for space.
+    pub evicted_bytes: IntCounter,
+    /// Segments that could not be read to their end.
+    pub segments_given_up: IntCounter,
+    /// Seqs spent on what never became a record.
+    pub skipped: IntCounter,
+    /// Appends that the spool did not take, by reason.
+    pub turned_away: IntCounterVec,
     /// Passes that never reached the spool, by reason; shared with the collectors.
     pub passes_dropped: IntCounterVec,
 }
@@ -101,6 +111,11 @@ impl Meters {
                 bytes: telemetry.gauge(&rows::SPOOL_BYTES),
                 max_bytes: telemetry.gauge(&rows::SPOOL_MAX_BYTES),
                 sync_failures: telemetry.counter(&rows::SPOOL_SYNC_FAILURES_TOTAL),
+                cursor_failures: telemetry.counter(&rows::SPOOL_CURSOR_FAILURES_TOTAL),
+                evicted_bytes: telemetry.counter(&rows::SPOOL_EVICTED_BYTES_TOTAL),
+                segments_given_up: telemetry.counter(&rows::SPOOL_SEGMENTS_GIVEN_UP_TOTAL),
+                skipped: telemetry.counter(&rows::SPOOL_RECORDS_SKIPPED_TOTAL),
+                turned_away: telemetry.counters(&rows::SPOOL_RECORDS_TURNED_AWAY_TOTAL),
                 passes_dropped: dropped,
             },
             uplink: UplinkMeters {

@@ -1,31 +1,42 @@
 //! The agent's own pages: `/metrics`, `/healthz` (progress, not mere life) and `/status`.
 //!
 //! Health says whether *this agent* makes progress: its fast collectors finish passes and the spool takes them. It does
-//! not depend on the aggregator: an outage there must not restart a thousand sidecars.
+//! not depend on the aggregator: an outage there must not restart a thousand sidecars. Nor on a collector that may hang
+//! with what it watches, as `filesystem` does with a dead mount: a restart would only hang again. `/status` and the
+//! metrics show those.
+
+mod connection;
 
 use crate::collect::watch::Watch;
 use crate::config::Config;
 use crate::keep::Door;
+use crate::uplink::Standing;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use connection::Entrance;
 use proto::exposition::{Encoder, Format};
 use proto::telemetry::Telemetry;
 use runtime::clock::Clock;
 use serde_json::{Value, json};
 use spool::OpenReport;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+/// The collectors that read what the kernel has in memory: if one of them hangs, something is wrong with us.
+const VITAL: [&str; 3] = ["host", "cgroup", "process"];
 /// A collector that has not finished a pass for so many of its intervals makes no progress.
 const PROGRESS_INTERVALS: u32 = 3;
 /// And never judged more strictly than this: a machine under load is late, not dead.
 const PROGRESS_MIN: Duration = Duration::from_secs(10);
+
+/// The keeper may be at one thing for so long, and the disk may refuse what is written: a slow or full disk takes its
+/// time, and a restart would not help it; one that hangs is to be seen.
+pub const KEEPER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the pages show.
 pub struct Status {
@@ -41,8 +52,8 @@ pub struct Status {
     pub door: Door,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
-    /// Whether the stream to the aggregator stands.
-    pub connected: Arc<AtomicBool>,
+    /// How the stream to the aggregator stands.
+    pub standing: Arc<Standing>,
 }
 
 /// Serves the pages until `stop`.
@@ -52,7 +63,7 @@ pub async fn serve(listener: TcpListener, status: Arc<Status>, stop: Cancellatio
         .route("/healthz", get(healthz))
         .route("/status", get(show))
         .with_state(status);
-    let served = axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let served = axum::serve(Entrance::new(listener), pages).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "http server failed");
     }
@@ -83,10 +94,17 @@ impl Status {
     /// What makes no progress; `None` when everything does.
     pub fn stuck(&self) -> Option<String> {
         let now = self.clock.monotonic();
-        if !self.door.is_writable() {
-            return Some("the spool's disk does not take what is written".into());
+        let progress = self.door.progress();
+        let lasts = |since: Option<Duration>| {
+            since.map(|since| now.saturating_sub(since)).filter(|lasts| *lasts > KEEPER_PATIENCE)
+        };
+        if let Some(lasts) = lasts(progress.busy_since) {
+            return Some(format!("the spool's disk has not answered for {lasts:?}"));
         }
-        for watch in &self.watches {
+        if let Some(lasts) = lasts(progress.failing_since) {
+            return Some(format!("the spool's disk has not taken what is written for {lasts:?}"));
+        }
+        for watch in self.watches.iter().filter(|watch| VITAL.contains(&watch.name)) {
             let patience = (watch.schedule.interval * PROGRESS_INTERVALS).max(PROGRESS_MIN);
             let running = watch.health().running_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
             if running > patience {
@@ -99,7 +117,6 @@ impl Status {
     fn to_json(&self) -> Value {
         let now = self.clock.monotonic();
         let collectors: Vec<Value> = self.watches.iter().map(|watch| collector_json(watch, now)).collect();
-        let stats = self.door.stats();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "agent_id": self.report.owner,
@@ -107,30 +124,63 @@ impl Status {
             "service": self.config.service,
             "instance": self.config.instance,
             "clinic_id": self.config.clinic_id,
-            "aggregator": {"url": self.config.aggregator, "connected": self.connected.load(Ordering::Relaxed)},
+            "aggregator": self.aggregator_json(now),
             "healthy": self.stuck().is_none(),
             "collectors": collectors,
-            "spool": {
-                "dir": self.config.spool.dir,
-                "mode": mode_word(self.config.spool.mode),
-                "writable": self.door.is_writable(),
-                "bytes": stats.bytes,
-                "max_bytes": self.config.spool.max_bytes,
-                "waiting": self.door.waiting(),
-                "oldest_seq": stats.oldest_seq,
-                "in": stats.appended + stats.recovered,
-                "out": stats.delivered,
-                "dropped": {
-                    "spool_full": stats.dropped.spool_full,
-                    "corrupt": stats.dropped.corrupt,
-                    "refused": stats.dropped.refused,
-                },
-                "sync_failures": stats.sync_failures,
-                "quarantine_bytes": stats.quarantine_bytes,
-                "dead_bytes": stats.dead_bytes,
-            },
+            "spool": self.spool_json(now),
         })
     }
+
+    fn aggregator_json(&self, now: Duration) -> Value {
+        let stands = self.standing.now();
+        json!({
+            "url": self.config.aggregator,
+            "connected": stands.connected,
+            "for_seconds": seconds_since(stands.since, now),
+            "last_error": stands.last_error,
+            "last_error_seconds_ago": seconds_since(stands.failed_at, now),
+            "last_ack_seconds_ago": seconds_since(self.door.progress().acked_at, now),
+        })
+    }
+
+    fn spool_json(&self, now: Duration) -> Value {
+        let (stats, progress) = (self.door.stats(), self.door.progress());
+        json!({
+            "dir": self.config.spool.dir,
+            "mode": mode_word(self.config.spool.mode),
+            "writable": progress.failing_since.is_none(),
+            "failing_seconds": seconds_since(progress.failing_since, now),
+            "busy_seconds": seconds_since(progress.busy_since, now),
+            "last_write_seconds_ago": seconds_since(progress.written_at, now),
+            "bytes": stats.bytes,
+            "max_bytes": self.config.spool.max_bytes,
+            "waiting": self.door.waiting(),
+            "oldest_seq": stats.oldest_seq,
+            "in": stats.appended + stats.recovered,
+            "out": stats.delivered,
+            "dropped": {
+                "spool_full": stats.dropped.spool_full,
+                "corrupt": stats.dropped.corrupt,
+                "refused": stats.dropped.refused,
+            },
+            "turned_away": {
+                "too_large": stats.turned_away.too_large,
+                "spool_full": stats.turned_away.full,
+                "disk": stats.turned_away.disk,
+            },
+            "skipped": stats.skipped,
+            "evicted_bytes": stats.evicted_bytes,
+            "sync_failures": stats.sync_failures,
+            "cursor_failures": stats.cursor_failures,
+            "segments_given_up": stats.given_up_segments,
+            "quarantine_bytes": stats.quarantine_bytes,
+            "dead_bytes": stats.dead_bytes,
+        })
+    }
+}
+
+fn seconds_since(then: Option<Duration>, now: Duration) -> Option<f64> {
+    then.map(|then| now.saturating_sub(then).as_secs_f64())
 }
 
 fn collector_json(watch: &Watch, now: Duration) -> Value {
@@ -153,3 +203,6 @@ pub fn mode_word(mode: spool::Mode) -> &'static str {
         spool::Mode::Fast => "fast",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,17 +5,20 @@
 //! Certificates and tokens come with the agents' identity.
 
 mod clock_watch;
+mod schemas;
 mod session;
+mod standing;
 
-pub use session::{Session, connect};
+pub use session::{Session, probe};
+pub use standing::{Standing, Stands};
 
 use crate::keep::Door;
 use crate::meters::UplinkMeters;
 use proto::message::Hello;
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
+use runtime::log::chain;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -81,22 +84,22 @@ pub struct Uplink {
     pub clock: Arc<dyn Clock>,
     /// What it counts.
     pub meters: UplinkMeters,
-    /// Whether the stream stands, for the status page.
-    pub connected: Arc<AtomicBool>,
+    /// How it stands, for the status page.
+    pub standing: Arc<Standing>,
 }
 
 impl Uplink {
     /// Runs sessions until `stop`; then delivers what is left for as long as the drain allows, and says goodbye.
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = self.backoff.clone();
+        let mut last_reason = "";
         loop {
             let began = self.clock.monotonic();
             let ended = Session::new(&self).run(&stop).await;
-            self.show(false);
-            let error = match ended {
-                Ok(()) => return,
-                Err(error) => error,
-            };
+            self.meters.connected.set(0.0);
+            let now = self.clock.monotonic();
+            let Err(error) = ended else { return self.standing.closed(now) };
+            self.standing.failed(now, chain(&error));
             if stop.is_cancelled() {
                 tracing::info!(
                     waiting = self.door.waiting(),
@@ -104,19 +107,20 @@ impl Uplink {
                 );
                 return;
             }
-            backoff.stood_for(self.clock.monotonic().saturating_sub(began));
+            backoff.stood_for(now.saturating_sub(began));
             let retry_after = match &error {
                 SessionError::Refused { retry_after, .. } => *retry_after,
                 _ => None,
             };
             let delay = backoff.next_delay(retry_after);
             self.meters.failures.with_label_values(&[error.reason()]).inc();
-            // The first failure is news, the hundredth is not.
-            if backoff.failures() == 1 {
-                tracing::warn!(error = runtime::log::chain(&error), ?delay, "no stream to the aggregator");
+            // The first failure is news and so is another reason; the hundredth of the same is not.
+            if backoff.failures() == 1 || error.reason() != last_reason {
+                tracing::warn!(error = chain(&error), ?delay, "no stream to the aggregator");
             } else {
-                tracing::debug!(error = runtime::log::chain(&error), ?delay, "no stream to the aggregator");
+                tracing::debug!(error = chain(&error), ?delay, "no stream to the aggregator");
             }
+            last_reason = error.reason();
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = stop.cancelled() => return,
@@ -124,8 +128,13 @@ impl Uplink {
         }
     }
 
-    fn show(&self, connected: bool) {
-        self.meters.connected.set(f64::from(u8::from(connected)));
-        self.connected.store(connected, Ordering::Relaxed);
+    fn note_connected(&self) {
+        self.meters.connected.set(1.0);
+        self.meters.connects.inc();
+        self.standing.connected(self.clock.monotonic());
+        tracing::info!(aggregator = self.url, "stream to the aggregator stands");
     }
 }
+
+#[cfg(test)]
+mod tests;

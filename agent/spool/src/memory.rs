@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::fs::{Access, Entry, File, Fs, Lock};
 
@@ -26,7 +26,14 @@ pub const ENOSPC: i32 = 28;
 
 /// The disk; clones share it.
 #[derive(Clone, Default)]
-pub struct MemoryDisk(Arc<Mutex<State>>);
+pub struct MemoryDisk(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Told when syncs return again.
+    answers: Condvar,
+}
 
 /// What a fault hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +77,10 @@ struct State {
     faults: Vec<Fault>,
     operations: u64,
     operations_left: Option<u64>,
+    /// Syncs do not return.
+    hangs: bool,
+    /// Those that wait.
+    waiting_syncs: usize,
     /// Whether an operation met the stop: it was cut in the middle, and those after it do nothing.
     has_stopped: bool,
 }
@@ -108,9 +119,21 @@ impl MemoryDisk {
         self.state().faults.push(Fault { operation, skip, times, errno });
     }
 
+    /// From now on syncs do not return, until the disk is healed.
+    pub fn hang(&self) {
+        self.state().hangs = true;
+    }
+
+    /// Syncs that wait for the disk.
+    pub fn waiting_syncs(&self) -> usize {
+        self.state().waiting_syncs
+    }
+
     /// No more faults, no bound, power is back.
     pub fn heal(&self) {
         let mut state = self.state();
+        state.hangs = false;
+        self.0.answers.notify_all();
         state.faults.clear();
         state.capacity_bytes = None;
         state.operations_left = None;
@@ -182,7 +205,7 @@ impl MemoryDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -295,6 +318,10 @@ impl File for OpenFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.waiting_syncs += 1;
+        let awake = self.disk.0.answers.wait_while(state, |state| state.hangs);
+        let mut state = awake.unwrap_or_else(PoisonError::into_inner);
+        state.waiting_syncs -= 1;
         let begun = state.begin(Operation::Sync);
         let content = &mut state.contents[self.content];
         if begun.is_ok() {

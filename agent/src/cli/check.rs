@@ -4,16 +4,17 @@ use super::within;
 use crate::app::{collector, sources};
 use crate::config::Config;
 use crate::meters::Meters;
-use crate::uplink::connect;
+use crate::uplink::{SessionError, probe};
 use anyhow::Context;
 use proto::telemetry::Telemetry;
 use runtime::clock::{Clock, SystemClock};
 use runtime::log::chain;
 use rustix::fs::{Access, access};
-use spool::RealDisk;
+use spool::{Fs, RealDisk};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Prints one line per thing checked. Fails when something is wrong that would stop the agent or lose samples; a file
 /// that cannot be read and an aggregator that is away are shown, not failed: the agent runs without either.
@@ -50,11 +51,47 @@ fn check_files(config: &Config, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn check_spool(config: &Config, out: &mut impl Write) -> io::Result<bool> {
-    let dir = config.spool.dir.display();
     if !config.spool.dir.exists() {
         return check_new_spool(&config.spool.dir, out);
     }
-    match spool::verify(&RealDisk, &config.spool.dir) {
+    // Both, so that all that is wrong is said at once.
+    let (is_usable, is_readable) = (check_use(&config.spool.dir, out)?, check_content(&config.spool.dir, out)?);
+    Ok(is_usable && is_readable)
+}
+
+/// Whether `run` could take the directory now.
+fn check_use(dir: &Path, out: &mut impl Write) -> io::Result<bool> {
+    let refused = match usable(dir) {
+        Ok(()) => return Ok(true),
+        Err(why) => why,
+    };
+    writeln!(out, "WRONG spool {}: {refused}", dir.display())?;
+    Ok(false)
+}
+
+fn usable(dir: &Path) -> Result<(), String> {
+    access(dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| format!("cannot be written: {error}"))?;
+    let lock = dir.join("lock");
+    // Without the file nobody has it; taking it would make one.
+    if !lock.exists() {
+        return Ok(());
+    }
+    match RealDisk.lock(&lock) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err("in use by another process: stop that agent, or give this one another directory".into()),
+        Err(error) => Err(format!("cannot be locked: {error}")),
+    }
+}
+
+fn check_content(dir: &Path, out: &mut impl Write) -> io::Result<bool> {
+    let verified = spool::verify(&RealDisk, dir);
+    let dir = dir.display();
+    match verified {
+        Ok(report) if report.is_other_version => {
+            let do_what = "run that one until it is empty";
+            writeln!(out, "WRONG spool {dir}: written by another version of this program; {do_what}")?;
+            Ok(false)
+        }
         Ok(report) => {
             writeln!(
                 out,
@@ -96,9 +133,18 @@ fn check_new_spool(dir: &Path, out: &mut impl Write) -> io::Result<bool> {
 
 fn check_aggregator(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    match runtime.block_on(connect(&config.aggregator)) {
-        Ok(_) => writeln!(out, "ok    aggregator {}: reached", config.aggregator)?,
-        Err(error) => writeln!(out, "no    aggregator {}: {}", config.aggregator, chain(&error))?,
+    match runtime.block_on(probe(&config.aggregator)) {
+        Ok(()) => writeln!(out, "ok    aggregator {}: answers", config.aggregator)?,
+        Err(error @ SessionError::Connect { .. }) => {
+            writeln!(out, "no    aggregator {}: {}", config.aggregator, chain(&error))?;
+        }
+        Err(error) => writeln!(
+            out,
+            "no    aggregator {}: something is there, but no aggregator's gRPC port (7400 by default): {}",
+            config.aggregator,
+            chain(&error)
+        )?,
     }
+    runtime.shutdown_timeout(Duration::ZERO); // a look-up of a name may still hang
     Ok(())
 }

@@ -1,14 +1,13 @@
 //! One stream: hello, welcome, then batches out and outcomes in.
 
 use super::clock_watch::ClockWatch;
+use super::schemas::Schemas;
 use super::{SessionError, Uplink};
-use crate::keep::{Item, Outcome};
+use crate::keep::{Item, Outcome, gap_of_refused};
 use proto::convert::{RawBatch, RawHello};
 use proto::grpc::IngestClient;
 use proto::limits::MESSAGE_MAX_BYTES;
 use proto::message::{FromAgent, Hello, Position, RefusalReason, ToAgent};
-use proto::sample::{Gap, SchemaId};
-use std::collections::HashSet;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -30,19 +29,33 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How long a draining session waits for acks; what is left stays in the spool.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// How long a goodbye may take; without it the aggregator counts our silence, which is worse than a short wait.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// Messages between us and the transport; the window bounds them already.
 const OUTBOUND: usize = 4;
 
 /// One stream.
 pub struct Session<'a> {
     uplink: &'a Uplink,
-    /// Schemas that this stream has carried.
-    known: HashSet<SchemaId>,
+    schemas: Schemas,
     clock: ClockWatch,
 }
 
+/// Whether an aggregator answers at `url`: by a stream that ends before its hello, which changes nothing over there.
+pub async fn probe(url: &str) -> Result<(), SessionError> {
+    let silent = |_| SessionError::Silent { what: "an empty stream", limit: WELCOME_TIMEOUT };
+    let mut client = IngestClient::new(connect(url).await?);
+    let opening = client.stream(tokio_stream::empty());
+    let mut inbound = timeout(WELCOME_TIMEOUT, opening).await.map_err(silent)?.map_err(broken)?.into_inner();
+    match timeout(WELCOME_TIMEOUT, inbound.next()).await.map_err(silent)? {
+        None | Some(Ok(ToAgent::Refusal(_))) => Ok(()),
+        Some(Ok(_)) => Err(SessionError::Broken("an empty stream was answered with something else".into())),
+        Some(Err(status)) => Err(broken(status)),
+    }
+}
+
 /// Connects to `url`.
-pub async fn connect(url: &str) -> Result<Channel, SessionError> {
+async fn connect(url: &str) -> Result<Channel, SessionError> {
     let failed = |source| SessionError::Connect { url: url.into(), source };
     Endpoint::from_shared(url.to_string())
         .map_err(failed)?
@@ -60,48 +73,43 @@ impl<'a> Session<'a> {
     /// A session of `uplink`, not yet connected.
     pub fn new(uplink: &'a Uplink) -> Self {
         let clock = ClockWatch::new(uplink.clock.wall(), uplink.clock.monotonic());
-        Self { uplink, known: HashSet::new(), clock }
+        Self { uplink, schemas: Schemas::default(), clock }
     }
 
     /// Runs until the stream fails, or until `stop` and everything is delivered.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), SessionError> {
-        let connecting = connect(&self.uplink.url);
-        let channel = tokio::select! {
-            channel = connecting => channel?,
+        let (out, outbound) = mpsc::channel(OUTBOUND);
+        let mut inbound = tokio::select! {
+            inbound = self.open(&out, outbound) => inbound?,
             () = stop.cancelled() => return Ok(()),
         };
-        let (out, outbound) = mpsc::channel(OUTBOUND);
-        let mut inbound = self.open(channel, &out, outbound).await?;
-        self.uplink.show(true);
-        self.uplink.meters.connects.inc();
-        tracing::info!(aggregator = self.uplink.url, "stream to the aggregator stands");
+        self.uplink.note_connected();
 
         let mut items = self.uplink.door.open_session();
         loop {
             tokio::select! {
                 message = inbound.next() => self.hear(message)?,
-                item = items.recv() => match item {
-                    Some(item) => self.send(item, &out).await?,
-                    // The keeper ended, or gave the session up: nothing more will come.
-                    None => return Err(SessionError::Broken("the spool's keeper gave the session up".into())),
-                },
+                next = next_item(&mut items, &out) => {
+                    let (item, places) = next?;
+                    self.send(item, places);
+                }
                 () = stop.cancelled() => break,
             }
         }
         self.drain(&mut items, &mut inbound, &out).await
     }
 
-    /// Says hello and waits for the welcome.
+    /// Connects, says hello and waits for the welcome.
     async fn open(
         &mut self,
-        channel: Channel,
         out: &mpsc::Sender<FromAgent>,
         outbound: mpsc::Receiver<FromAgent>,
     ) -> Result<Streaming<ToAgent>, SessionError> {
+        let channel = connect(&self.uplink.url).await?;
         let clock = &self.uplink.clock;
         let hello = Hello { wall: clock.wall(), monotonic: clock.monotonic(), ..self.uplink.hello.clone() };
         self.clock = ClockWatch::new(hello.wall, hello.monotonic);
-        post(out, FromAgent::Hello(RawHello::new(hello))).await?;
+        out.send(FromAgent::Hello(RawHello::new(hello))).await.map_err(|_| gone())?;
         let mut client = IngestClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX_BYTES)
             .max_encoding_message_size(MESSAGE_MAX_BYTES);
@@ -120,12 +128,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn send(&mut self, item: Item, out: &mpsc::Sender<FromAgent>) -> Result<(), SessionError> {
+    fn send(&mut self, item: Item, mut places: Places<'_>) {
+        self.tell_clock(&mut places);
         let batch = match item {
             Item::Gap(gap) => RawBatch::for_gap(&gap),
             Item::Record { position, bytes } => match RawBatch::from_record(&bytes, position) {
                 Ok(mut batch) => {
-                    batch.strip(&mut self.known);
+                    self.schemas.strip(&mut batch, position);
                     batch
                 }
                 Err(error) => {
@@ -135,27 +144,26 @@ impl<'a> Session<'a> {
                 }
             },
         };
-        self.tell_clock(out).await?;
-        post(out, FromAgent::Batch(batch)).await?;
+        say(&mut places, FromAgent::Batch(batch));
         self.uplink.meters.sent.inc();
-        Ok(())
     }
 
     /// Says what our wall clock shows where that is due: before a batch, so that its times are understood.
-    async fn tell_clock(&mut self, out: &mpsc::Sender<FromAgent>) -> Result<(), SessionError> {
+    fn tell_clock(&mut self, places: &mut Places<'_>) {
         let clock = &self.uplink.clock;
-        let Some((reading, moved_ms)) = self.clock.due(clock.wall(), clock.monotonic()) else { return Ok(()) };
+        let Some((reading, moved_ms)) = self.clock.due(clock.wall(), clock.monotonic()) else { return };
         if reading.was_set {
             self.uplink.meters.clock_steps.inc();
             tracing::warn!(moved_ms, "the wall clock was set, or the machine slept; the aggregator is told");
         }
-        post(out, FromAgent::Clock(reading)).await
+        say(places, FromAgent::Clock(reading));
     }
 
-    fn hear(&self, message: Option<Result<ToAgent, Status>>) -> Result<(), SessionError> {
+    fn hear(&mut self, message: Option<Result<ToAgent, Status>>) -> Result<(), SessionError> {
         match message {
             Some(Ok(ToAgent::Ack(position))) => {
                 self.uplink.meters.acked.inc();
+                self.schemas.acked(position);
                 self.uplink.door.heard(Outcome::Acked(position));
                 Ok(())
             }
@@ -175,7 +183,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn refused(&self, position: Position, why: String) {
+    fn refused(&mut self, position: Position, why: String) {
+        self.schemas.refused(position);
         self.uplink.meters.refused.inc();
         self.uplink.door.heard(Outcome::Refused(position, why));
     }
@@ -191,10 +200,10 @@ impl<'a> Session<'a> {
             while self.uplink.door.waiting() > 0 {
                 tokio::select! {
                     message = inbound.next() => self.hear(message)?,
-                    item = items.recv() => match item {
-                        Some(item) => self.send(item, out).await?,
-                        None => return Ok(()),
-                    },
+                    next = next_item(items, out) => {
+                        let (item, places) = next?;
+                        self.send(item, places);
+                    }
                     () = tokio::time::sleep(DRAIN_LOOK) => {}
                 }
             }
@@ -209,21 +218,41 @@ impl<'a> Session<'a> {
                 );
             }
         }
-        post(out, FromAgent::Goodbye { reason: "shutdown".into() }).await?;
         // The aggregator closes its side once it has noted the goodbye.
-        let closed = async { while let Some(Ok(_)) = inbound.next().await {} };
-        let _ = timeout(DRAIN_MAX, closed).await;
-        Ok(())
+        let goodbye = async {
+            out.send(FromAgent::Goodbye { reason: "shutdown".into() }).await.map_err(|_| gone())?;
+            while let Some(Ok(_)) = inbound.next().await {}
+            Ok(())
+        };
+        timeout(GOODBYE_MAX, goodbye).await.unwrap_or(Ok(()))
     }
 }
 
-async fn post(out: &mpsc::Sender<FromAgent>, message: FromAgent) -> Result<(), SessionError> {
-    out.send(message).await.map_err(|_| SessionError::Broken("the transport is gone".into()))
+/// Room for what is said next.
+type Places<'a> = mpsc::PermitIterator<'a, FromAgent>;
+
+/// The next item, and places for it and a word before it. Nothing is taken before there is room for it, so that this
+/// may be given up at any point.
+async fn next_item<'o>(
+    items: &mut mpsc::Receiver<Item>,
+    out: &'o mpsc::Sender<FromAgent>,
+) -> Result<(Item, Places<'o>), SessionError> {
+    let places = out.reserve_many(2).await.map_err(|_| gone())?;
+    match items.recv().await {
+        Some(item) => Ok((item, places)),
+        // The keeper ended, or gave the session up: nothing more will come.
+        None => Err(SessionError::Broken("the spool's keeper gave the session up".into())),
+    }
 }
 
-/// What is sent in the place of a batch that we refuse ourselves.
-fn gap_of_refused(Position { epoch, seq }: Position) -> Gap {
-    Gap { epoch, first_seq: seq, last_seq: seq, reason: spool::Reason::Refused.as_str().into() }
+fn say(places: &mut Places<'_>, message: FromAgent) {
+    if let Some(place) = places.next() {
+        place.send(message);
+    }
+}
+
+fn gone() -> SessionError {
+    SessionError::Broken("the transport is gone".into())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]

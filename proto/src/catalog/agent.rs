@@ -20,6 +20,11 @@ pub(super) const AGENT_ROWS: &[&Metric] = &[
     &SPOOL_BYTES,
     &SPOOL_MAX_BYTES,
     &SPOOL_SYNC_FAILURES_TOTAL,
+    &SPOOL_CURSOR_FAILURES_TOTAL,
+    &SPOOL_EVICTED_BYTES_TOTAL,
+    &SPOOL_SEGMENTS_GIVEN_UP_TOTAL,
+    &SPOOL_RECORDS_SKIPPED_TOTAL,
+    &SPOOL_RECORDS_TURNED_AWAY_TOTAL,
     &UPLINK_CONNECTED,
     &UPLINK_CONNECTS_TOTAL,
     &UPLINK_FAILURES_TOTAL,
@@ -150,6 +155,46 @@ pub const SPOOL_SYNC_FAILURES_TOTAL: Metric = Metric {
     unit: "1",
     labels: &[],
     help: "Writes to the spool's disk that failed to become durable and were written again elsewhere.",
+};
+/// Cursor copies that were not written.
+pub const SPOOL_CURSOR_FAILURES_TOTAL: Metric = Metric {
+    name: "monitoring_spool_cursor_failures_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Copies of the spool's cursor that could not be written; a restart then sends more again.",
+};
+/// Bytes dropped for space.
+pub const SPOOL_EVICTED_BYTES_TOTAL: Metric = Metric {
+    name: "monitoring_spool_evicted_bytes_total",
+    kind: Counter,
+    unit: "bytes",
+    labels: &[],
+    help: "Bytes of the oldest records that were dropped from the spool to make room.",
+};
+/// Segments not read to their end.
+pub const SPOOL_SEGMENTS_GIVEN_UP_TOTAL: Metric = Metric {
+    name: "monitoring_spool_segments_given_up_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Segments of the spool that the disk did not give to their end; they lie in its quarantine folder.",
+};
+/// Seqs spent on loss.
+pub const SPOOL_RECORDS_SKIPPED_TOTAL: Metric = Metric {
+    name: "monitoring_spool_records_skipped_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Records that never came to be and of which the aggregator is told by a gap: too large, no room, a failing disk, or a full queue before the spool.",
+};
+/// Appends that the spool did not take.
+pub const SPOOL_RECORDS_TURNED_AWAY_TOTAL: Metric = Metric {
+    name: "monitoring_spool_records_turned_away_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Records that the spool did not take, by reason.",
 };
 /// Whether the stream stands.
 pub const UPLINK_CONNECTED: Metric = Metric {

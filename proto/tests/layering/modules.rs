@@ -20,7 +20,7 @@ const AGENT: &[Row] = &[
     ("batch", Some(&["fold"])),
     ("keep", Some(&["batch", "fold", "meters"])),
     ("uplink", Some(&["keep", "meters"])),
-    ("status", Some(&["collect::watch", "config", "keep"])),
+    ("status", Some(&["collect::watch", "config", "keep", "uplink"])),
     ("app", None),
     ("cli", Some(&["app", "collect", "config", "meters", "uplink"])),
 ];

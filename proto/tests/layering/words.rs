@@ -101,7 +101,7 @@ const RULES: &[Rule] = &[
     Rule {
         words: &["axum::", "tower_http::"],
         within: &[],
-        except: &["agent/src/status.rs", "aggregator/src/http", "*/src/app.rs"],
+        except: &["agent/src/status", "aggregator/src/http", "*/src/app.rs"],
         why: "HTTP is served by the agent's `status` and the aggregator's `http` only",
     },
     Rule {

@@ -1,0 +1,31 @@
+//! The spool's own counts as metrics.
+
+use crate::meters::SpoolMeters;
+use spool::Stats;
+
+/// Counts what happened between two looks.
+pub(super) fn count(meters: &SpoolMeters, before: &Stats, now: &Stats) {
+    meters.records_in.inc_by((now.appended + now.recovered) - (before.appended + before.recovered));
+    meters.records_out.inc_by(now.delivered - before.delivered);
+    for (reason, count, counted) in [
+        ("spool_full", now.dropped.spool_full, before.dropped.spool_full),
+        ("corrupt", now.dropped.corrupt, before.dropped.corrupt),
+        ("refused", now.dropped.refused, before.dropped.refused),
+    ] {
+        meters.dropped.with_label_values(&[reason]).inc_by(count - counted);
+    }
+    for (reason, count, counted) in [
+        ("too_large", now.turned_away.too_large, before.turned_away.too_large),
+        ("spool_full", now.turned_away.full, before.turned_away.full),
+        ("disk", now.turned_away.disk, before.turned_away.disk),
+    ] {
+        meters.turned_away.with_label_values(&[reason]).inc_by(count - counted);
+    }
+    meters.waiting.set(now.waiting as f64);
+    meters.bytes.set(now.bytes as f64);
+    meters.sync_failures.inc_by(now.sync_failures - before.sync_failures);
+    meters.cursor_failures.inc_by(now.cursor_failures - before.cursor_failures);
+    meters.evicted_bytes.inc_by(now.evicted_bytes - before.evicted_bytes);
+    meters.segments_given_up.inc_by(now.given_up_segments - before.given_up_segments);
+    meters.skipped.inc_by(now.skipped - before.skipped);
+}

@@ -1,0 +1,310 @@
+//! The uplink against an aggregator of the test's own: a real gRPC server that says what the script has.
+
+use super::*;
+use crate::keep::Keeper;
+use crate::meters::Meters;
+use proto::convert::{SchemaBytes, encode_record};
+use proto::grpc::{Ingest, IngestServer};
+use proto::limits::MESSAGE_MAX_BYTES;
+use proto::message::{Batch, FromAgent, Position, Refusal, RefusalReason, ToAgent};
+use proto::name::SeriesKey;
+use proto::sample::{Kind, Pass, Schema, SchemaId, SeriesDef, Timestamp};
+use proto::telemetry::Telemetry;
+use runtime::clock::SystemClock;
+use spool::memory::MemoryDisk;
+use spool::{Class, Mode, Options, Spool};
+use std::collections::HashMap;
+use std::path::Path;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+/// A stream as the aggregator has it.
+struct Stream {
+    inbound: Streaming<FromAgent>,
+    out: mpsc::Sender<Result<ToAgent, Status>>,
+    schemas: HashMap<SchemaId, Arc<Schema>>,
+}
+
+/// Hands each stream to the test.
+struct Front(mpsc::Sender<Stream>);
+
+#[tonic::async_trait]
+impl Ingest for Front {
+    type StreamStream = ReceiverStream<Result<ToAgent, Status>>;
+
+    async fn stream(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::StreamStream>, Status> {
+        let (out, outbound) = mpsc::channel(64);
+        let stream = Stream { inbound: request.into_inner(), out, schemas: HashMap::new() };
+        self.0.send(stream).await.map_err(|_| Status::unavailable("the test is over"))?;
+        Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+}
+
+/// An uplink over a spool of so many records, and what it streams to.
+struct Bench {
+    streams: mpsc::Receiver<Stream>,
+    door: Door,
+    meters: Meters,
+    standing: Arc<Standing>,
+    epoch: u128,
+    stop: CancellationToken,
+    uplink: tokio::task::JoinHandle<()>,
+}
+
+async fn listen() -> (String, mpsc::Receiver<Stream>) {
+    let (sender, streams) = mpsc::channel(8);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let server = IngestServer::new(Front(sender)).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    tokio::spawn(Server::builder().add_service(server).serve_with_incoming(TcpListenerStream::new(listener)));
+    (url, streams)
+}
+
+fn record(at: i64) -> Vec<u8> {
+    let key = SeriesKey::try_new("m", []).expect("legal");
+    let schema = SchemaBytes::encode("host", Duration::ZERO, &[SeriesDef { key, kind: Kind::Gauge }]);
+    let pass = Pass { at: Timestamp::from_millis(at), values: vec![1.0] };
+    encode_record(&[(&schema, &[pass])]).expect("small")
+}
+
+impl Bench {
+    async fn new(records: &[Vec<u8>]) -> Self {
+        let (url, streams) = listen().await;
+        let disk = Arc::new(MemoryDisk::default());
+        let options = Options::new(Mode::Durable, 64 << 20, "boot");
+        let (mut spool, report) = Spool::open(disk, Path::new("/spool"), options).expect("it opens");
+        for record in records {
+            spool.append(Class::Ordinary, record).expect("there is room");
+        }
+        spool.sync().expect("the disk syncs");
+        let (meters, clock) = (Meters::new(&Telemetry::default()), Arc::new(SystemClock));
+        let (keeper, door) = Keeper::new(spool, 64 << 20, clock.clone(), meters.spool.clone());
+        std::thread::spawn(move || keeper.run());
+        let (standing, stop) = (Arc::<Standing>::default(), CancellationToken::new());
+        let hello = Hello {
+            agent_id: Uuid::from_u128(7),
+            service: "agenda".into(),
+            instance: "pod-1".into(),
+            clinic_id: None,
+            interval: Duration::from_secs(1),
+            wall: Timestamp::ZERO,
+            monotonic: Duration::ZERO,
+            boot_id: "boot".into(),
+            agent_version: "1".into(),
+        };
+        let uplink = Uplink {
+            url,
+            hello,
+            backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(10)),
+            door: door.clone(),
+            clock,
+            meters: meters.uplink.clone(),
+            standing: standing.clone(),
+        };
+        let uplink = tokio::spawn(uplink.run(stop.clone()));
+        Self { streams, door, meters, standing, epoch: report.epoch, stop, uplink }
+    }
+
+    /// The next stream, without an answer to its hello.
+    async fn stranger(&mut self) -> Stream {
+        let mut stream = self.streams.recv().await.expect("the server runs");
+        assert!(matches!(stream.hear().await, Some(FromAgent::Hello(_))));
+        stream
+    }
+
+    /// The next stream, welcomed.
+    async fn stream(&mut self) -> Stream {
+        let stream = self.stranger().await;
+        stream.say(ToAgent::Welcome).await;
+        stream
+    }
+
+    fn position(&self, seq: u64) -> Position {
+        Position { epoch: self.epoch, seq }
+    }
+
+    fn refusal(&self, reason: RefusalReason, seq: u64) -> ToAgent {
+        let position = Some(self.position(seq)).filter(|position| position.seq > 0);
+        ToAgent::Refusal(Refusal { reason, position, message: "on purpose".into(), retry_after: None })
+    }
+
+    fn end(self) {
+        self.uplink.abort();
+        self.door.stop();
+    }
+}
+
+impl Stream {
+    async fn say(&self, message: ToAgent) {
+        self.out.send(Ok(message)).await.expect("the agent listens");
+    }
+
+    async fn hear(&mut self) -> Option<FromAgent> {
+        loop {
+            match self.inbound.next().await {
+                Some(Ok(FromAgent::Clock(_))) => {}
+                other => return other.and_then(Result::ok),
+            }
+        }
+    }
+
+    /// The next batch, and whether it carries its schema.
+    async fn batch(&mut self) -> (Batch, bool) {
+        match self.hear().await {
+            Some(FromAgent::Batch(raw)) => {
+                let carries = raw.schemas().count() > 0;
+                (raw.resolve(&mut self.schemas).expect("it is fine"), carries)
+            }
+            other => panic!("a batch was expected, not {other:?}"),
+        }
+    }
+}
+
+/// Waits for a level; fails only when it is never reached.
+async fn until(what: &str, reached: impl Fn() -> bool) {
+    for _ in 0..5_000 {
+        if reached() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("not reached: {what}");
+}
+
+#[tokio::test]
+async fn what_is_acked_leaves_the_spool_and_goodbye_is_said_when_all_is_delivered() {
+    let mut bench = Bench::new(&[record(1), record(2)]).await;
+    let mut stream = bench.stream().await;
+    assert_eq!(stream.batch().await.0.position, bench.position(1));
+    assert_eq!(stream.batch().await.0.position, bench.position(2));
+    bench.stop.cancel();
+    stream.say(ToAgent::Ack(bench.position(2))).await;
+    assert!(matches!(stream.hear().await, Some(FromAgent::Goodbye { .. })));
+    drop(stream);
+    until("the uplink ends", || bench.uplink.is_finished()).await;
+    assert_eq!(bench.door.waiting(), 0);
+    assert!(!bench.standing.now().connected);
+    bench.end();
+}
+
+#[tokio::test]
+async fn a_refused_batch_is_settled_by_its_refusal_and_is_not_sent_again() {
+    let mut bench = Bench::new(&[record(1), record(2)]).await;
+    let mut stream = bench.stream().await;
+    stream.batch().await;
+    stream.batch().await;
+    stream.say(bench.refusal(RefusalReason::InvalidBatch, 1)).await;
+    until("the refusal is heard", || bench.door.waiting() == 1).await;
+    drop(stream); // it breaks right after the refusal
+    let mut stream = bench.stream().await;
+    assert_eq!(stream.batch().await.0.position, bench.position(2));
+    assert_eq!(bench.meters.spool.dropped.with_label_values(&["refused"]).get(), 1);
+    bench.end();
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_told_as_a_gap_in_its_place_until_that_is_acked() {
+    let mut bench = Bench::new(&[b"not a batch".to_vec(), record(2)]).await;
+    for _ in 0..2 {
+        let mut stream = bench.stream().await;
+        let (batch, _) = stream.batch().await;
+        assert_eq!((batch.position, batch.gaps.len()), (bench.position(1), 1));
+        let gap = &batch.gaps[0];
+        assert_eq!((gap.first_seq, gap.last_seq, gap.reason.as_str()), (1, 1, "refused"));
+        // The stream breaks before the ack.
+    }
+    let mut stream = bench.stream().await;
+    stream.batch().await;
+    stream.say(ToAgent::Ack(bench.position(1))).await;
+    until("the gap is acked", || bench.door.waiting() == 1).await;
+    assert_eq!(bench.meters.spool.dropped.with_label_values(&["refused"]).get(), 1);
+    bench.end();
+}
+
+#[tokio::test]
+async fn a_schema_is_repeated_until_it_is_acked_so_that_a_refused_one_blocks_nobody() {
+    let mut bench = Bench::new(&[record(1), record(2)]).await;
+    let mut stream = bench.stream().await;
+    assert!(stream.batch().await.1 && stream.batch().await.1, "nothing is acked yet");
+    stream.say(bench.refusal(RefusalReason::InvalidBatch, 1)).await;
+    stream.say(ToAgent::Ack(bench.position(2))).await;
+    until("both are answered", || bench.door.waiting() == 0).await;
+    drop(stream);
+    bench.end();
+}
+
+#[tokio::test]
+async fn after_an_unknown_schema_the_next_stream_sends_everything_again_with_its_schemas() {
+    let mut bench = Bench::new(&[record(1), record(2)]).await;
+    let mut stream = bench.stream().await;
+    stream.batch().await;
+    stream.say(bench.refusal(RefusalReason::UnknownSchema, 1)).await;
+    let mut stream = bench.stream().await;
+    let (batch, carries) = stream.batch().await;
+    assert_eq!((batch.position, carries), (bench.position(1), true));
+    assert_eq!(bench.meters.uplink.failures.with_label_values(&["broken"]).get(), 1);
+    bench.end();
+}
+
+#[tokio::test]
+async fn the_last_error_is_shown_and_how_long_it_lasts_until_the_stream_stands_again() {
+    let mut bench = Bench::new(&[]).await;
+    let stream = bench.stranger().await;
+    stream.say(bench.refusal(RefusalReason::UnacceptableAgent, 0)).await;
+    until("the refusal is heard", || bench.standing.now().last_error.is_some()).await;
+    let stands = bench.standing.now();
+    assert!(!stands.connected && stands.last_error.is_some_and(|error| error.contains("on purpose")));
+    let _stream = bench.stream().await;
+    until("it stands", || bench.standing.now().connected).await;
+    assert!(bench.standing.now().last_error.is_some(), "why it did not is still to be seen");
+    bench.end();
+}
+
+#[tokio::test]
+async fn an_aggregator_that_asks_for_time_gets_it() {
+    let mut bench = Bench::new(&[]).await;
+    let stream = bench.stranger().await;
+    let retry_after = Some(Duration::from_secs(3600));
+    let refusal = Refusal { reason: RefusalReason::Unavailable, position: None, message: "later".into(), retry_after };
+    stream.say(ToAgent::Refusal(refusal)).await;
+    until("the refusal is heard", || bench.standing.now().last_error.is_some()).await;
+    // Without the hour, the wait would be 10 ms at the most.
+    let next = tokio::time::timeout(Duration::from_millis(200), bench.streams.recv()).await;
+    assert!(next.is_err(), "it came back at once");
+    bench.end();
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_an_aggregator_that_never_answers() {
+    let mut bench = Bench::new(&[record(1)]).await;
+    let stream = bench.stranger().await; // connected, no welcome
+    bench.stop.cancel();
+    until("the uplink ends", || bench.uplink.is_finished()).await;
+    assert_eq!(bench.door.waiting(), 1, "the spool keeps it");
+    drop(stream);
+    bench.end();
+}
+
+#[tokio::test]
+async fn a_probe_tells_an_aggregator_from_something_else_and_says_no_hello() {
+    let (url, mut streams) = listen().await;
+    let answer = tokio::spawn(async move {
+        let mut stream = streams.recv().await.expect("the probe comes");
+        stream.hear().await
+    });
+    probe(&url).await.expect("it is one");
+    assert_eq!(answer.await.expect("it does not panic"), None);
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let page = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let router = axum::Router::new().route("/metrics", axum::routing::get(|| async { "up 1" }));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    assert!(!matches!(probe(&page).await, Ok(()) | Err(SessionError::Connect { .. })), "pages are no aggregator");
+    let nobody = probe("http://127.0.0.1:1").await;
+    assert!(matches!(nobody, Err(SessionError::Connect { .. })), "{nobody:?}");
+}
