@@ -148,3 +148,27 @@ fn check_aggregator(config: &Config, out: &mut impl Write) -> anyhow::Result<()>
     runtime.shutdown_timeout(Duration::ZERO); // a look-up of a name may still hang
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spool::{Mode, Options, Spool};
+    use std::sync::Arc;
+    use tempfile::TempDir;
+
+    #[test]
+    fn a_spool_that_an_agent_has_is_wrong_and_looking_at_a_free_one_takes_nothing_from_it() {
+        let home = TempDir::new().expect("a directory");
+        let dir = home.path().join("spool");
+        let open = || Spool::open(Arc::new(RealDisk), &dir, Options::new(Mode::Durable, 64 << 20, "boot"));
+        let mut out = Vec::new();
+        assert!(check_new_spool(&dir, &mut out).expect("a vector takes all") && !dir.exists());
+        let (spool, _) = open().expect("it opens");
+        assert!(!check_use(&dir, &mut out).expect("a vector takes all"));
+        assert!(String::from_utf8_lossy(&out).contains("in use by another process"));
+        drop(spool);
+        assert_eq!(usable(&dir), Ok(()));
+        assert!(check_content(&dir, &mut out).expect("a vector takes all"));
+        open().expect("nobody has it");
+    }
+}

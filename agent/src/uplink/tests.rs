@@ -75,6 +75,10 @@ fn record(at: i64) -> Vec<u8> {
 impl Bench {
     async fn new(records: &[Vec<u8>]) -> Self {
         let (url, streams) = listen().await;
+        Self::at(url, streams, records, Duration::from_millis(10))
+    }
+
+    fn at(url: String, streams: mpsc::Receiver<Stream>, records: &[Vec<u8>], backoff: Duration) -> Self {
         let disk = Arc::new(MemoryDisk::default());
         let options = Options::new(Mode::Durable, 64 << 20, "boot");
         let (mut spool, report) = Spool::open(disk, Path::new("/spool"), options).expect("it opens");
@@ -100,7 +104,7 @@ impl Bench {
         let uplink = Uplink {
             url,
             hello,
-            backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(10)),
+            backoff: Backoff::new(backoff, backoff),
             door: door.clone(),
             clock,
             meters: meters.uplink.clone(),
@@ -287,6 +291,21 @@ async fn the_end_does_not_wait_for_an_aggregator_that_never_answers() {
     until("the uplink ends", || bench.uplink.is_finished()).await;
     assert_eq!(bench.door.waiting(), 1, "the spool keeps it");
     drop(stream);
+    bench.end();
+}
+
+#[tokio::test]
+async fn while_the_aggregator_is_away_the_spool_keeps_all_and_the_end_does_not_wait_for_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let nobody = format!("http://{}", listener.local_addr().expect("it is bound"));
+    drop(listener);
+    let (_, streams) = mpsc::channel(1);
+    let bench = Bench::at(nobody, streams, &[record(1)], Duration::from_secs(3600));
+    until("it failed", || bench.standing.now().last_error.is_some()).await;
+    assert_eq!(bench.meters.uplink.failures.with_label_values(&["connect"]).get(), 1);
+    bench.stop.cancel();
+    until("the uplink ends within its hour of waiting", || bench.uplink.is_finished()).await;
+    until("the spool has been looked at", || bench.door.waiting() == 1).await;
     bench.end();
 }
 
