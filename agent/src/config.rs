@@ -29,7 +29,7 @@ pub const DEADLINE: Duration = Duration::from_millis(500);
 pub const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Bounds of the wait between two attempts to reach the aggregator.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(10);
-/// What the spool may take on the disk: about two days of a host's samples at one second.
+/// What the spool may take on the disk: at one second and 1 to 3.6 KiB a record, some one to three days of a host.
 pub const SPOOL_MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// Smallest spool: a segment is an eighth of it, here 4 MiB, which is four of the largest records.
 pub const SPOOL_MIN_BYTES: u64 = 32 * 1024 * 1024;
@@ -151,7 +151,9 @@ impl Config {
     /// How often passes come from the busiest source. The aggregator counts the agent's silence in these.
     pub fn shortest_interval(&self) -> Duration {
         let Collectors { host, filesystem, cgroup, process, agent, .. } = &self.collectors;
-        let enabled = [host, filesystem, cgroup, process, agent].into_iter().filter(|schedule| schedule.enabled);
+        let process = self.collectors.process_target.as_ref().map(|_| process);
+        let all = [host, filesystem, cgroup, agent].into_iter().chain(process);
+        let enabled = all.filter(|schedule| schedule.enabled);
         enabled.map(|schedule| schedule.interval).min().unwrap_or(self.interval)
     }
 }
@@ -442,8 +444,9 @@ mod tests {
             read(&text, &Overrides::default()).map(|config| config.shortest_interval().as_secs())
         };
         assert_eq!(shortest("{cgroup: {interval: 2s}}"), Ok(2));
-        let off = "host: {enabled: false}, cgroup: {enabled: false}, process: {enabled: false}";
+        let off = "host: {enabled: false}, cgroup: {enabled: false}";
         assert_eq!(shortest(&format!("{{{off}, agent: {{interval: 20s}}}}")), Ok(10), "the file systems'");
+        assert_eq!(shortest(&format!("{{{off}, process: {{target: node}}}}")), Ok(5));
     }
 
     #[test]

@@ -296,7 +296,6 @@ impl Shared {
         self.spawn_upkeep(&phases.upkeep, &store, config.retention, pulse);
         self.spawn_rules(&phases.rules, &store, rules, states, receivers);
         self.spawn_notify(&phases.notify, &store, channels);
-        self.health.set_ready();
         self.open_gate(phases, &store);
         self.open_pages(store, database);
         let (grpc, http) = (self.grpc, self.http);

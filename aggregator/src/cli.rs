@@ -10,6 +10,7 @@ use runtime::drain::asked_by_signal;
 use runtime::{config, log};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Stores what agents send, answers queries, evaluates alerts and notifies.
 #[derive(Parser)]
@@ -27,6 +28,9 @@ enum Command {
 
 /// Exit code of a wrong configuration; clap's own.
 const USAGE: u8 = 2;
+
+/// How long what still blocks may take after the drain.
+const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
@@ -54,7 +58,7 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     log::init(config.log_format, &config.log_level)?;
     rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("TLS is set up already"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let asked = asked_by_signal()?;
         let app = App::start(config, Arc::new(SystemClock), asked).await?;
         tracing::info!(grpc = %app.grpc(), http = %app.http(), "aggregator listens");
@@ -63,5 +67,8 @@ fn serve(config: &Config) -> anyhow::Result<()> {
             RunError::Start(error) => error.into(),
             RunError::Fault(error) => error.into(),
         })
-    })
+    });
+    // A look-up of a name cannot be stopped; without a bound the runtime would wait for it.
+    runtime.shutdown_timeout(LEFTOVERS_MAX);
+    ended
 }

@@ -164,12 +164,16 @@ impl Engine {
 
     /// Evaluates until `stop`.
     pub async fn run(mut self, orphans: Vec<Orphan>, stop: CancellationToken) {
-        let mut orphans = orphans;
+        let (mut orphans, mut retire_at) = (orphans, Duration::ZERO);
         loop {
-            orphans = self.retire(orphans).await;
+            if !orphans.is_empty() && self.clock.monotonic() >= retire_at {
+                orphans = self.retire(orphans).await;
+                retire_at = self.clock.monotonic() + RETRY;
+            }
             self.round().await;
             let now = self.clock.monotonic();
-            let next = self.rules.iter().map(|rule| rule.due_at).min().unwrap_or(now + QUIET_SAVE);
+            let due = self.rules.iter().map(|rule| rule.due_at).min().unwrap_or(now + QUIET_SAVE);
+            let next = if orphans.is_empty() { due } else { due.min(retire_at) };
             let live = self.live.clone();
             tokio::select! {
                 () = async { live.changed().await; tokio::time::sleep(COALESCE).await } => {}

@@ -151,7 +151,9 @@ fn ctrl_c_ends_both_programs_cleanly() {
     wait_for("the agent is healthy", || {
         get(&format!("http://{}/healthz", running.agent_http)).is_some_and(|text| text.starts_with("ok"))
     });
-    wait_for("the aggregator is ready", || get(&format!("http://{}/readyz", running.http)).is_some());
+    wait_for("the aggregator is ready", || {
+        get(&format!("http://{}/readyz", running.http)).is_some_and(|text| text == "ok\n")
+    });
     assert!(running.agent.interrupt().success());
     assert!(running.aggregator.interrupt().success());
     let left: Vec<_> = fs::read_dir(dir.path())

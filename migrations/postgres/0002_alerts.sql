@@ -38,7 +38,7 @@ CREATE INDEX alerts_by_end ON monitoring.alerts (resolved_at) WHERE resolved_at 
 
 -- Notifications that wait to be sent.
 CREATE TABLE monitoring.outbox (
-    ordinal         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,  -- order among those made at once
+    ordinal         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,  -- order in which they were made, and are sent
     id              uuid        NOT NULL UNIQUE,                           -- the receiver's idempotency key
     channel         text        NOT NULL,
     body            json        NOT NULL,

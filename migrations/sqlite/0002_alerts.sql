@@ -36,7 +36,7 @@ CREATE INDEX alerts_by_end ON alerts (resolved_at) WHERE resolved_at IS NOT NULL
 
 -- Notifications that wait to be sent.
 CREATE TABLE outbox (
-    ordinal         INTEGER PRIMARY KEY,             -- order among those made at once
+    ordinal         INTEGER PRIMARY KEY,             -- order in which they were made, and are sent
     id              BLOB    NOT NULL UNIQUE,         -- the receiver's idempotency key
     channel         TEXT    NOT NULL,
     body            TEXT    NOT NULL,                -- JSON

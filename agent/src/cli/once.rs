@@ -68,7 +68,8 @@ fn begin(config: &Config) -> io::Result<(Receiver<Pass>, Vec<Waiting>)> {
     for (source, schedule) in sources {
         let (config, tell, deadline) = (config.clone(), tell.clone(), schedule.deadline);
         thread::Builder::new().name(source.into()).spawn(move || take(&config, source, deadline, &tell))?;
-        waiting.push(Waiting { source, deadline, due: began + BETWEEN + deadline });
+        // Opening the files may take as long as a pass.
+        waiting.push(Waiting { source, deadline, due: began + deadline + BETWEEN + deadline });
     }
     Ok((ended, waiting))
 }
@@ -97,10 +98,12 @@ fn next(ended: &Receiver<Pass>, waiting: &mut Vec<Waiting>) -> Vec<Pass> {
             return vec![pass];
         }
         Err(RecvTimeoutError::Timeout) => waiting.extract_if(.., |waiting| waiting.due <= due).collect(),
-        Err(RecvTimeoutError::Disconnected) => std::mem::take(waiting), // the rest panicked, and said so
+        Err(RecvTimeoutError::Disconnected) => std::mem::take(waiting),
     };
-    let failed = |Waiting { source, deadline, .. }: Waiting| {
-        let error = Some(format!("no result within its deadline of {deadline:?}; it hangs, and what it reads may too"));
+    let failed = |Waiting { source, deadline, due }: Waiting| {
+        let hangs = format!("no result within its deadline of {deadline:?}; it hangs, and what it reads may too");
+        let panicked = "it panicked; this is a defect of the agent: please report it".to_owned();
+        let error = Some(if SystemClock.monotonic() >= due { hangs } else { panicked });
         Pass { source, deadline, took: BETWEEN + deadline, error, table: Table::default() }
     };
     overdue.into_iter().map(failed).collect()

@@ -46,9 +46,11 @@ pub fn parse(text: &[u8]) -> Result<Vec<Mount>, Flaw> {
 /// Those mounts that a path leads to. A mount is out of sight when another stands on top of it, or on a directory above
 /// it that belongs to the same mount as its own directory; and when what it stands on is out of sight.
 pub fn visible(all: Vec<Mount>) -> Vec<Mount> {
-    let places: HashSet<(u64, &Path)> = all.iter().map(|mount| (mount.parent, mount.point.as_path())).collect();
+    // The root of a mount namespace names itself as what it stands on; it is on top of nothing.
+    let placed = all.iter().filter(|mount| mount.id != mount.parent);
+    let places: HashSet<(u64, &Path)> = placed.map(|mount| (mount.parent, mount.point.as_path())).collect();
     let by_id: HashMap<u64, &Mount> = all.iter().map(|mount| (mount.id, mount)).collect();
-    let is_topped = |mount: &Mount| mount.id != mount.parent && places.contains(&(mount.id, mount.point.as_path()));
+    let is_topped = |mount: &Mount| places.contains(&(mount.id, mount.point.as_path()));
     let is_buried =
         |mount: &Mount| mount.point.ancestors().skip(1).any(|above| places.contains(&(mount.parent, above)));
     let is_seen = |mount| {
@@ -181,7 +183,7 @@ mod tests {
         assert_eq!(seen(&[(1, 0, "/"), (2, 1, "/a/b"), (3, 1, "/a")]), [1, 3], "under a later mount on /a");
         let below = [(1, 0, "/"), (2, 1, "/a/b"), (4, 2, "/a/b/c"), (3, 1, "/a"), (5, 3, "/a/b")];
         assert_eq!(seen(&below), [1, 3, 5], "what stands on what is out of sight, and a new one in its place");
-        assert_eq!(seen(&[(7, 7, "/")]), [7], "a root that names itself");
+        assert_eq!(seen(&[(7, 7, "/"), (8, 7, "/a"), (9, 8, "/a/b")]), [7, 8, 9], "a root that names itself");
     }
 
     #[test]

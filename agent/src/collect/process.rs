@@ -27,6 +27,7 @@ use super::cgroup::{self, Membership, Owner};
 use super::file::{KeptFile, Probe};
 use super::part::Parts;
 use super::{CollectError, Collector, Note, Table};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,6 +71,8 @@ enum State {
         /// No search before this.
         next_search: Duration,
         pause: Duration,
+        /// What the last search said, which holds until the next.
+        why: Option<CollectError>,
     },
 }
 
@@ -79,7 +82,7 @@ impl Process {
     /// Looks for the process once, so that the first pass can already tell its share of CPU time; `elapsed` is the
     /// monotonic time of [`Collector::collect`]. Never fails: a process not found is said by each pass.
     pub fn new(proc: &Path, target: Target, elapsed: Duration) -> Self {
-        let lost = State::Lost { next_search: Duration::ZERO, pause: PAUSE_MIN };
+        let lost = State::Lost { next_search: Duration::ZERO, pause: PAUSE_MIN, why: None };
         let mut process = Self { proc: proc.to_owned(), target, began_ticks: None, state: lost };
         // Not finding it is no error yet: the service may start after its sidecar. The first pass searches again.
         if let Ok(found) = process.search(elapsed) {
@@ -199,15 +202,17 @@ impl Collector for Process {
     }
 
     fn collect(&mut self, elapsed: Duration, table: &mut Table) -> Result<(), CollectError> {
-        if let State::Lost { next_search, pause } = self.state {
-            if elapsed < next_search {
-                return Err(not_found(&self.target));
+        if let State::Lost { next_search, pause, why } = &self.state {
+            if elapsed < *next_search {
+                return Err(why.as_ref().map_or_else(|| not_found(&self.target), again));
             }
+            let pause = *pause;
             match self.search(elapsed) {
                 Ok(found) => self.state = State::Found(found),
                 Err(error) => {
                     let next_search = elapsed.saturating_add(pause);
-                    self.state = State::Lost { next_search, pause: (pause * 2).min(PAUSE_MAX) };
+                    let (pause, why) = ((pause * 2).min(PAUSE_MAX), Some(again(&error)));
+                    self.state = State::Lost { next_search, pause, why };
                     return Err(error);
                 }
             }
@@ -217,7 +222,7 @@ impl Collector for Process {
         let outcome = found.parts.collect(elapsed, table);
         found.is_doubtful = matches!(outcome, Err(CollectError::Read { .. }));
         if matches!(outcome, Err(CollectError::Absent(_))) {
-            self.state = State::Lost { next_search: Duration::ZERO, pause: PAUSE_MIN };
+            self.state = State::Lost { next_search: Duration::ZERO, pause: PAUSE_MIN, why: None };
         }
         outcome
     }
@@ -231,6 +236,20 @@ impl Collector for Process {
                 vec![Note { path: self.proc.clone(), problem: Some(runtime::log::chain(&error)) }]
             }
         }
+    }
+}
+
+/// The same once more; what the kernel said cannot be cloned.
+fn again(error: &CollectError) -> CollectError {
+    match error {
+        CollectError::Read { path, source } => {
+            let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+            CollectError::Read { path: path.clone(), source }
+        }
+        CollectError::Malformed { path, problem } => {
+            CollectError::Malformed { path: path.clone(), problem: problem.clone() }
+        }
+        other => CollectError::Absent(other.to_string()),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Health {
     pub running_since: Option<Duration>,
     /// Whether the running pass, or the last one where none runs, has been counted as overrun.
     overrun_counted: bool,
+    /// When the log was told of an overrun last, monotonic.
+    overrun_said_at: Option<Duration>,
     /// When the log was last written to, and which error that line told; `None` is success.
     said: Option<(Duration, Option<String>)>,
 }
@@ -99,7 +101,7 @@ impl Watch {
         let mut health = self.lock();
         let running = health.running(now);
         if running > self.schedule.deadline {
-            self.count_overrun(&mut health, running);
+            self.count_overrun(&mut health, running, now);
         }
     }
 
@@ -125,7 +127,7 @@ impl Watch {
         let mut health = self.lock();
         let took = now.saturating_sub(health.running_since.take().unwrap_or(now));
         if took > self.schedule.deadline {
-            self.count_overrun(&mut health, took);
+            self.count_overrun(&mut health, took, now);
         }
         match &failure {
             Some(Failure { reason, .. }) => self.meters.failures.with_label_values(&[self.name, reason]).inc(),
@@ -145,10 +147,14 @@ impl Watch {
         self.meters.duration_seconds.with_label_values(&[self.name]).set(took.as_secs_f64());
     }
 
-    fn count_overrun(&self, health: &mut Health, running: Duration) {
-        if !std::mem::replace(&mut health.overrun_counted, true) {
-            self.meters.overruns.with_label_values(&[self.name]).inc();
-            self.meters.healthy.with_label_values(&[self.name]).set(0.0);
+    fn count_overrun(&self, health: &mut Health, running: Duration, now: Duration) {
+        if std::mem::replace(&mut health.overrun_counted, true) {
+            return;
+        }
+        self.meters.overruns.with_label_values(&[self.name]).inc();
+        self.meters.healthy.with_label_values(&[self.name]).set(0.0);
+        if health.overrun_said_at.is_none_or(|at| now.saturating_sub(at) >= LINE_EVERY) {
+            health.overrun_said_at = Some(now);
             tracing::warn!(collector = self.name, ?running, deadline = ?self.schedule.deadline, "pass takes too long");
         }
     }
@@ -181,6 +187,13 @@ impl Health {
 
 // === impl Failure ===
 
+impl Failure {
+    fn of_panic() -> Self {
+        let text = "the collector panicked; this is a defect of the agent: please report it".into();
+        Self { reason: CollectError::PANIC, text }
+    }
+}
+
 impl From<CollectError> for Failure {
     fn from(error: CollectError) -> Self {
         Self { reason: error.reason(), text: chain(&error) }
@@ -191,15 +204,16 @@ impl From<CollectError> for Failure {
 
 impl<F: FnMut(Folded) -> bool> Runner<F> {
     /// Makes the collector, as of the monotonic time that `make` is given, and collects until told to stop.
-    pub fn run(mut self, make: impl FnOnce(Duration) -> Option<Box<dyn Collector>>) {
-        let now = self.clock.monotonic();
-        self.watch.make(now);
-        let Some(mut collector) = make(now) else { return };
+    pub fn run(mut self, mut make: impl FnMut(Duration) -> Option<Box<dyn Collector>>) {
+        let mut made: Option<Box<dyn Collector>> = None;
         let mut fold = Fold::new(self.watch.name, self.watch.schedule.interval);
         let mut table = Table::default();
         let mut tick = 0_u32;
         loop {
-            self.pass(collector.as_mut(), &mut table, &mut fold);
+            made = made.or_else(|| self.make(&mut make));
+            if let Some(collector) = &mut made {
+                self.pass(collector.as_mut(), &mut table, &mut fold);
+            }
             tick = next_tick(tick, self.clock.monotonic().saturating_sub(self.start), self.watch.schedule.interval);
             let due = self.start + self.watch.schedule.interval * tick;
             match self.stop.recv_timeout(due.saturating_sub(self.clock.monotonic())) {
@@ -207,6 +221,17 @@ impl<F: FnMut(Folded) -> bool> Runner<F> {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Makes the collector. One that panics over it is tried again at the next tick.
+    fn make(&self, make: &mut impl FnMut(Duration) -> Option<Box<dyn Collector>>) -> Option<Box<dyn Collector>> {
+        let now = self.clock.monotonic();
+        self.watch.make(now);
+        let made = catch_unwind(AssertUnwindSafe(|| make(now)));
+        made.unwrap_or_else(|_| {
+            self.watch.end(self.clock.monotonic(), Some(Failure::of_panic()));
+            None
+        })
     }
 
     fn pass(&mut self, collector: &mut dyn Collector, table: &mut Table, fold: &mut Fold) {
@@ -221,8 +246,7 @@ impl<F: FnMut(Folded) -> bool> Runner<F> {
             Err(_) => {
                 // The table may be half declared: nothing of it is sent, and the source declares it anew.
                 table.redefine();
-                let text = "the collector panicked; this is a defect of the agent: please report it".into();
-                Some(Failure { reason: CollectError::PANIC, text })
+                Some(Failure::of_panic())
             }
         };
         let not_numbers = fold.not_numbers();
@@ -427,6 +451,22 @@ mod tests {
     }
 
     #[test]
+    fn a_collector_that_panics_while_it_is_made_is_counted_and_tried_again() {
+        let meters = Meters::new(&Telemetry::default());
+        let (_keep, stop) = sync_channel(0);
+        let (watch, clock) = (watch("scripted", &meters), Arc::new(ManualClock::default()));
+        let (all, deliver) = (Arc::from([watch.clone()]), |_: Folded| true);
+        let runner = Runner { watch: watch.clone(), all, clock, start: Duration::ZERO, stop, deliver };
+        assert!(runner.make(&mut |_| panic!("on purpose")).is_none());
+        assert_eq!(meters.collect.failures.with_label_values(&["scripted", CollectError::PANIC]).get(), 1);
+        assert!(watch.health().last_error.is_some_and(|error| error.contains("panicked")));
+        let clock = ManualClock::default();
+        let scripted = Scripted { clock, script: vec![] };
+        let mut made = Some(Box::new(scripted) as Box<dyn Collector>);
+        assert!(runner.make(&mut |_| made.take()).is_some());
+    }
+
+    #[test]
     fn the_thread_ends_when_its_stop_is_dropped() {
         let meters = Meters::new(&Telemetry::default());
         let clock = ManualClock::default();
@@ -441,7 +481,9 @@ mod tests {
             deliver: |_| true,
         };
         drop(sender);
-        let make = |_| -> Option<Box<dyn Collector>> { Some(Box::new(Scripted { clock, script: vec!["ok"] })) };
+        let make = move |_| -> Option<Box<dyn Collector>> {
+            Some(Box::new(Scripted { clock: clock.clone(), script: vec!["ok"] }))
+        };
         std::thread::spawn(move || runner.run(make)).join().expect("ends without a panic");
     }
 }

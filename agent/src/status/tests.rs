@@ -68,7 +68,8 @@ impl Bench {
             stop,
             deliver: |_| true,
         };
-        std::thread::spawn(move || runner.run(|_| Some(Box::new(Hanging { name, held }))));
+        let mut made = Some(Box::new(Hanging { name, held }) as Box<dyn Collector>);
+        std::thread::spawn(move || runner.run(|_| made.take()));
         wait_for(|| watch.health().running_since.is_some());
         self.status.watches.push(watch);
         release

@@ -6,7 +6,7 @@
 //!
 //! Without a lock: each field is written by one part and read by the probe.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A part that must make progress.
@@ -16,7 +16,7 @@ pub enum Part {
     Rules,
     /// Sends notifications. A round waits for each channel's answer.
     Notify,
-    /// Finds silent agents and prunes.
+    /// Finds silent agents. Goes round once a second; pruning is not waited for.
     Upkeep,
 }
 
@@ -24,7 +24,6 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Health {
     started_at: Duration,
-    ready: AtomicBool,
     /// When each part went round last, monotonic milliseconds; by [`Part::ALL`].
     progress_ms: [AtomicU64; Part::ALL.len()],
 }
@@ -52,8 +51,8 @@ impl Part {
             Self::Rules => 120,
             // One message at a channel that answers at its timeout, and a database that does.
             Self::Notify => 180,
-            // The pruning of a day's log after a long outage.
-            Self::Upkeep => 300,
+            // Everybody's lock, and a head of a million series.
+            Self::Upkeep => 180,
         })
     }
 }
@@ -64,22 +63,12 @@ impl Health {
     /// Everything begins at `now`, monotonic: a part that never begins is found as well.
     pub fn new(now: Duration) -> Self {
         let progress_ms = Part::ALL.map(|_| AtomicU64::new(millis(now)));
-        Self { started_at: now, ready: AtomicBool::new(false), progress_ms }
+        Self { started_at: now, progress_ms }
     }
 
     /// `part` went round its loop, whether or not there was anything to do, or it worked.
     pub fn progressed(&self, part: Part, now: Duration) {
         self.progress_ms[part as usize].store(millis(now), Ordering::Relaxed);
-    }
-
-    /// The head is restored and every part runs.
-    pub fn set_ready(&self) {
-        self.ready.store(true, Ordering::Release);
-    }
-
-    /// Whether [`Health::set_ready`] was called.
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
     }
 
     /// How long ago `part` went round.

@@ -23,8 +23,7 @@ pub(super) async fn all(State(service): State<Shared>, headers: HeaderMap) -> Re
     let format = wanted(&headers);
     let pages = service.pages.clone();
     aside(move || {
-        // While the head is being restored, its newest values are old ones: nothing but our own then.
-        let mut series = if pages.health.is_ready() { shown::everything(&pages, |_| true) } else { Vec::new() };
+        let mut series = shown::everything(&pages, |_| true);
         own(&pages.telemetry, pages.clock.wall(), &mut series);
         render(format, &series)
     })
@@ -53,9 +52,6 @@ pub(super) async fn of_agent(
 /// Why an agent has no page now.
 fn why_silent(pages: &Pages, agent: &Agent, newest: Option<Timestamp>) -> Option<String> {
     let (wall, monotonic) = (pages.clock.wall(), pages.clock.monotonic());
-    if !pages.health.is_ready() {
-        return Some("the aggregator is starting; its memory is not complete yet\n".into());
-    }
     if !shown::is_current(agent, wall, monotonic) {
         let (state, age) = (agent.state.as_str(), shown::age(agent, wall, monotonic).as_secs());
         return Some(format!("the agent is {state}; its last batch came {age} s ago\n"));

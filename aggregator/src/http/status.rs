@@ -82,12 +82,9 @@ pub(super) async fn healthz(State(service): State<Shared>) -> (StatusCode, Strin
     (StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
-/// 200 while the head is complete and the database answers.
+/// 200 while the database answers; before the head is complete, `front` answers.
 pub(super) async fn readyz(State(service): State<Shared>) -> (StatusCode, &'static str) {
     let pages = &service.pages;
-    if !pages.health.is_ready() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "starting: the head is being restored\n");
-    }
     match service.probe.ask(&*pages.store, pages.clock.monotonic()).await {
         Some(_) => (StatusCode::OK, "ok\n"),
         None => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
@@ -111,7 +108,7 @@ pub(super) async fn show(State(service): State<Shared>) -> Json<Value> {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": pages.health.uptime(now).as_secs_f64(),
-        "ready": pages.health.is_ready() && answer.is_some(),
+        "ready": answer.is_some(),
         "healthy": pages.health.stuck(now).is_empty(),
         "parts": parts,
         "listen": {"http": pages.listen.to_string(), "grpc": pages.listen_grpc.to_string()},

@@ -1,19 +1,21 @@
-//! The gRPC service from the first moment of the program on: until there is something behind it, agents are told to come
-//! back.
+//! The gRPC service from the first moment of the program on: until there is something behind it, agents wait a little,
+//! since most starts take a moment, and are then told to come back.
 
+use super::refusal::RETRY_AFTER;
 use super::{IngestService, send_away, unavailable};
 use prometheus::IntCounterVec;
 use proto::grpc::Ingest;
 use proto::message::{FromAgent, ToAgent};
-use std::sync::{Arc, OnceLock};
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use tokio::sync::{SetOnce, mpsc};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// See the module. Clones share what is behind it.
 #[derive(Clone)]
 pub struct Gate {
-    service: Arc<OnceLock<IngestService>>,
+    service: Arc<SetOnce<IngestService>>,
     refused: IntCounterVec,
 }
 
@@ -25,7 +27,8 @@ impl Gate {
 
     /// From now on `service` answers. The first stays.
     pub fn open(&self, service: IngestService) {
-        self.service.get_or_init(|| service);
+        // One that was set before stays.
+        let _ = self.service.set(service);
     }
 }
 
@@ -34,7 +37,7 @@ impl Ingest for Gate {
     type StreamStream = ReceiverStream<Result<ToAgent, Status>>;
 
     async fn stream(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::StreamStream>, Status> {
-        if let Some(service) = self.service.get() {
+        if let Ok(service) = timeout(RETRY_AFTER, self.service.wait()).await {
             return service.stream(request).await;
         }
         self.refused.with_label_values(&["starting"]).inc();

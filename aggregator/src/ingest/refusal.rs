@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 /// What an agent is told to wait when we cannot serve it now; it adds its own jitter.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 pub(super) fn refusal(reason: RefusalReason, position: Option<Position>, message: &str) -> Refusal {
     Refusal { reason, position, message: message.into(), retry_after: None }

@@ -59,14 +59,15 @@ pub async fn agents_of_which_nothing_comes_any_more_go_with_their_epochs(databas
 
 pub async fn of_too_many_notifications_the_newest_wait_on_and_the_others_are_history(database: Database) {
     let mut made: Vec<_> = (1..=5).map(|number| notification(number, 10)).collect();
+    made[0].channel = "outro".into();
+    // The clock was set back: newest is what was made last, not what has the latest time.
     made[3].created_at = ms(1);
-    made[4].channel = "outro".into();
     made[4].created_at = ms(2);
     database.store.save_evaluation(&EvaluationRow { outbox: made, ..evaluation("a", 1) }).await.expect("saved");
     assert_eq!(database.store.shed_outbox(5, ms(50)).await.expect("up"), []);
     let shed = database.store.shed_outbox(2, ms(50)).await.expect("up");
     assert_eq!(shed, [("outro".to_string(), 1), ("plantao".to_string(), 2)]);
     let left = database.store.due_notifications(ms(1_000), 9).await.expect("up");
-    assert_eq!(left.iter().map(|row| row.id.as_u128()).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(left.iter().map(|row| row.id.as_u128()).collect::<Vec<_>>(), [4, 5]);
     assert_eq!(database.count("notifications WHERE outcome = 'outbox_full' AND attempts = 0").await, 3);
 }

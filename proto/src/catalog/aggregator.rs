@@ -114,7 +114,7 @@ pub const INGEST_RESTAMPED_PASSES_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &[],
-    help: "Passes whose time lay far in the future and was replaced by that of their arrival.",
+    help: "Passes whose time lay far in the future; they were moved back together, the newest to its arrival.",
 };
 /// Records that agents lost.
 pub const INGEST_MISSING_RECORDS_TOTAL: Metric = Metric {

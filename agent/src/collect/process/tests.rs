@@ -338,6 +338,17 @@ fn a_search_that_found_nothing_is_repeated_at_growing_intervals() {
 }
 
 #[test]
+fn between_two_searches_the_pass_says_what_the_last_one_found() {
+    let tree = pod();
+    tree.write("1/stat", &stat("systemd", 'S', 0, 100));
+    let mut source = source(&tree, Target::Neighbour);
+    let mut table = Table::default();
+    let searched = pass(&mut source, &mut table, 0).expect_err("a whole host").to_string();
+    assert!(searched.contains("whole host"), "{searched}");
+    assert_eq!(pass(&mut source, &mut table, 500).expect_err("no search yet").to_string(), searched);
+}
+
+#[test]
 fn the_pause_between_two_searches_grows_up_to_a_bound() {
     let tree = pod();
     let mut source = source(&tree, Target::Name("late".into()));
@@ -345,7 +356,7 @@ fn the_pause_between_two_searches_grows_up_to_a_bound() {
     for elapsed_ms in [0, 1000, 3000, 7000, 15_000, 30_000, 45_000, 60_000] {
         assert!(pass(&mut source, &mut table, elapsed_ms).is_err());
     }
-    let State::Lost { next_search, pause } = source.state else { panic!("it was never there") };
+    let State::Lost { next_search, pause, .. } = source.state else { panic!("it was never there") };
     assert_eq!((next_search, pause), (Duration::from_secs(75), PAUSE_MAX));
 }
 

@@ -55,7 +55,6 @@ impl House {
         // The second one finds the first one's there.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (pages, clock, directory) = pages().await;
-        pages.health.set_ready();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();

@@ -1,12 +1,11 @@
 //! `/healthz`, `/readyz`, `/status`.
 
-use super::house::{House, frame, hello, pages};
-use crate::http::{Front, Part, router};
+use super::house::{House, pages};
+use crate::http::{Front, Part};
 use crate::rules::board::RuleView;
 use axum::body::Body;
 use axum::http::Request;
 use proto::catalog::STORE_UP;
-use runtime::clock::Clock;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,31 +21,6 @@ async fn a_part_that_stands_still_is_named_and_the_process_is_unhealthy_until_it
     assert_eq!(house.get("/status").await.json()["healthy"], false);
     house.pages.health.progressed(Part::Rules, house.pages.clock.monotonic());
     assert_eq!(house.get("/healthz").await.status, 200);
-}
-
-#[tokio::test]
-async fn nothing_is_ready_nor_shown_as_of_now_before_the_head_is_restored() {
-    let (pages, clock, _directory) = pages().await;
-    let agent = pages.live.hello(&hello(1, "agenda", "agenda-1", None, clock.wall())).agent_id;
-    pages.live.append(agent, &[frame(clock.wall(), &[("cpu", &[], 1.0)])]);
-    let app = router(pages.clone());
-    let ask = async |path: &str| {
-        let request = Request::get(path).body(Body::empty()).expect("legal");
-        let answer = app.clone().oneshot(request).await.expect("infallible");
-        let status = answer.status().as_u16();
-        let bytes = axum::body::to_bytes(answer.into_body(), 64 * 1024).await.expect("a small body");
-        (status, String::from_utf8(bytes.to_vec()).expect("UTF-8"))
-    };
-    let own_page = format!("/agents/{agent}/metrics");
-    assert_eq!(ask("/readyz").await.0, 503);
-    assert_eq!(ask("/healthz").await.0, 200, "a long restore is no reason to restart");
-    let (status, page) = ask("/metrics").await;
-    assert_eq!((status, page.contains("cpu{"), page.contains("monitoring_http_refused_total{")), (200, false, true));
-    assert_eq!(ask(&own_page).await.0, 503);
-    pages.health.set_ready();
-    assert_eq!(ask("/readyz").await.0, 200);
-    assert!(ask("/metrics").await.1.contains("cpu{"));
-    assert_eq!(ask(&own_page).await.0, 200);
 }
 
 #[tokio::test]
@@ -121,7 +95,6 @@ async fn while_the_database_is_waited_for_every_path_says_so_and_our_own_metrics
         assert_eq!((status, retry), (503, true), "{path}");
         assert!(body.contains("starting: the database does not answer"), "{path}: {body}");
     }
-    pages.health.set_ready();
     front.open(pages);
     assert_eq!(ask("/readyz").await, (200, false, "ok\n".into()));
     assert_eq!(ask("/nothing").await.0, 404);

@@ -33,7 +33,7 @@ const PRUNE_AGENTS: &str = "
 const SHED_OUTBOX: &str = "
     WITH shed AS (
         DELETE FROM monitoring.outbox WHERE ordinal IN (
-            SELECT ordinal FROM monitoring.outbox ORDER BY created_at DESC, ordinal DESC OFFSET $1)
+            SELECT ordinal FROM monitoring.outbox ORDER BY ordinal DESC OFFSET $1)
         RETURNING id, channel, body, created_at, attempts
     ), kept AS (
         INSERT INTO monitoring.notifications (id, channel, body, created_at, finished_at, outcome, attempts)

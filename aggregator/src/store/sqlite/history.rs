@@ -28,12 +28,12 @@ const PRUNE_AGENTS: &str = "
 const KEEP_SHED: &str = "
     INSERT INTO notifications (id, channel, body, created_at, finished_at, outcome, attempts)
     SELECT id, channel, body, created_at, $1, 'outbox_full', attempts FROM outbox
-    ORDER BY created_at DESC, ordinal DESC LIMIT -1 OFFSET $2
+    ORDER BY ordinal DESC LIMIT -1 OFFSET $2
     ON CONFLICT (id) DO NOTHING";
 
 const SHED: &str = "
     DELETE FROM outbox WHERE ordinal IN (
-        SELECT ordinal FROM outbox ORDER BY created_at DESC, ordinal DESC LIMIT -1 OFFSET $1)
+        SELECT ordinal FROM outbox ORDER BY ordinal DESC LIMIT -1 OFFSET $1)
     RETURNING channel";
 
 pub(super) async fn prune(store: &SqliteStore, before: &HistoryBefore) -> Result<PrunedHistory, StoreError> {
