@@ -4,6 +4,7 @@
 
 use crate::{Violation, assert_none, root};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -35,6 +36,12 @@ const EXCUSED: &[(&str, &str)] = &[("monitoring-alerting", "jiff")];
 
 /// What no crate may have anywhere in its tree: TLS is rustls with ring.
 const BANNED: &[&str] = &["openssl", "openssl-sys", "native-tls", "aws-lc-rs", "aws-lc-sys"];
+
+/// Of which there is one version: two would not understand each other's types.
+const SINGLE: &[&str] = &["tokio", "hyper", "h2", "tonic", "prost", "axum", "rustls", "ring", "serde"];
+
+/// Crates in the agent's tree at the most, itself included: every image of every service carries it. Raise it with a reason.
+const AGENT_CRATES_MAX: usize = 140;
 
 fn cargo(arguments: &[&str]) -> String {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -124,6 +131,24 @@ fn tls_is_rustls_with_ring_and_nothing_else() {
     for banned in BANNED {
         assert!(!names.contains(banned), "`{banned}` is in the tree; `cargo tree -e all -i {banned}` says why");
     }
+}
+
+#[test]
+fn there_is_one_version_of_each_crate_whose_types_cross_others() {
+    let tree = cargo(&["tree", "--workspace", "--edges", "normal,build,dev", "--prefix", "none"]);
+    for single in SINGLE {
+        let versions: HashSet<&str> =
+            tree.lines().filter_map(|line| line.strip_prefix(single)?.strip_prefix(' ')?.split(' ').next()).collect();
+        assert_eq!(versions.len(), 1, "{single}: {versions:?}; `cargo tree -e all -i {single}` says why");
+    }
+}
+
+#[test]
+fn the_agents_tree_is_no_larger_than_was_agreed() {
+    let tree = cargo(&["tree", "--package", "monitoring-agent", "--edges", "normal", "--prefix", "none"]);
+    let crates: HashSet<_> = tree.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>()).collect();
+    assert!(crates.len() > 50, "the tree is read: {tree}");
+    assert!(crates.len() <= AGENT_CRATES_MAX, "{} crates; `cargo tree -p monitoring-agent -e normal`", crates.len());
 }
 
 #[test]
