@@ -67,6 +67,8 @@ type SeriesId = u64;
 /// What an agent reports now.
 #[derive(Debug, Default)]
 struct Sources {
+    /// Of the agent's origin: agents that share them may report the same series.
+    labels: Vec<Label>,
     by_name: BTreeMap<String, Source>,
     /// When the pass that came last was taken.
     last_at: Option<Timestamp>,
@@ -98,6 +100,14 @@ pub struct Head {
     owned: HashMap<Uuid, usize>,
     next_id: SeriesId,
     samples: usize,
+}
+
+// === impl Sources ===
+
+impl Sources {
+    fn ids(&self) -> impl Iterator<Item = SeriesId> {
+        self.by_name.values().flat_map(|source| source.series.iter().copied().flatten())
+    }
 }
 
 // === impl Source ===
@@ -165,10 +175,14 @@ impl Head {
     }
 
     /// Ends everything that an agent reports, right after the last of it: it said goodbye, or was silent for too long.
-    /// By its own clock, so that what it sends when it comes back lies after the end.
+    /// By its own clock, so that what it sends when it comes back lies after the end. What another agent of the same
+    /// name reports now goes on: a pod's successor with a new spool.
     pub fn end_agent(&mut self, agent_id: Uuid) {
         let ended = self.sources.remove(&agent_id).unwrap_or_default();
-        self.end_series(ended.by_name.into_values().flat_map(|source| source.series).flatten(), LAST);
+        let namesakes = self.sources.values().filter(|other| other.labels == ended.labels);
+        let going_on: HashSet<SeriesId> = namesakes.flat_map(Sources::ids).collect();
+        let ids = ended.ids().filter(|id| !going_on.contains(id));
+        self.end_series(ids, LAST);
     }
 
     /// Finds the sources of an agent that fell behind its others by more than [`BEHIND_INTERVALS`] of their own: one
@@ -249,7 +263,9 @@ impl Head {
 
     /// Makes the frame's schema the current one of its source. False when the agent has too many sources.
     fn replace_schema(&mut self, origin: &Origin, frame: &Frame) -> bool {
-        let sources = &mut self.sources.entry(origin.agent_id).or_default().by_name;
+        let sources = self.sources.entry(origin.agent_id).or_default();
+        sources.labels.clone_from(&origin.labels);
+        let sources = &mut sources.by_name;
         let old = sources.remove(&frame.schema.source);
         if old.is_none() && sources.len() >= SOURCES_PER_AGENT_MAX {
             return false;

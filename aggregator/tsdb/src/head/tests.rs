@@ -87,6 +87,19 @@ fn a_silent_agents_series_end_and_come_back_when_it_speaks_again() {
 }
 
 #[test]
+fn an_agents_end_does_not_end_what_its_successor_of_the_same_name_reports() {
+    let mut head = Head::new(Limits::default());
+    let successor = Origin { agent_id: Uuid::from_u128(2), ..origin() };
+    head.append(&origin(), &frame(1, &["a", "b"], &[10]));
+    head.append(&successor, &frame(2, &["b"], &[20]));
+    head.end_agent(AGENT);
+    assert_eq!(values(&head, "a", 30), Vec::<f64>::new(), "the successor does not report it");
+    assert_eq!(values(&head, "b", 30), [20.0]);
+    head.end_agent(successor.agent_id);
+    assert_eq!(values(&head, "b", 30), Vec::<f64>::new());
+}
+
+#[test]
 fn what_came_last_is_shown_also_when_the_agents_clock_was_set_back() {
     let mut head = Head::new(Limits::default());
     let last = |head: &Head| head.latest(AGENT).map(|(_, sample)| sample.value).collect::<Vec<_>>();
