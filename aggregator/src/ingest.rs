@@ -347,7 +347,7 @@ impl Stream<'_> {
             tokio::select! {
                 done = &mut owed => return done,
                 () = tokio::time::sleep(PRESENT), if line == Line::Stands => {
-                    self.service.live.seen(self.place.agent_id);
+                    self.service.live.waits(self.place.agent_id);
                 }
             }
         }

@@ -69,6 +69,8 @@ pub struct Agent {
     pub state: State,
     /// When its last `Hello` or batch came, monotonic.
     pub seen_at: Duration,
+    /// When samples of now came last, or it said hello, monotonic.
+    pub fresh_at: Duration,
     /// How far its clock is ahead of ours.
     pub clock: ClockOffset,
 }
@@ -151,7 +153,8 @@ impl Live {
         let mut agents: Vec<Agent> = known
             .into_iter()
             .map(|row| {
-                let mut agent = Agent { row, state: State::Up, seen_at, clock: ClockOffset::default() };
+                let mut agent =
+                    Agent { row, state: State::Up, seen_at, fresh_at: seen_at, clock: ClockOffset::default() };
                 if agent.row.stopped_at.is_some() {
                     agent.state = State::Stopped;
                 } else if ended_at.since(agent.row.last_seen) > agent.silent_after() {
@@ -200,7 +203,7 @@ impl Live {
             position: known.and_then(|agent| agent.row.position),
         };
         let clock = ClockOffset::at_hello(hello.wall, now);
-        let agent = Agent { row: row.clone(), state: State::Up, seen_at: now, clock };
+        let agent = Agent { row: row.clone(), state: State::Up, seen_at: now, fresh_at: now, clock };
         let was_up = known.is_some_and(|known| known.state == State::Up);
         if known.is_some_and(|known| known.origin().labels != agent.origin().labels) {
             // It has another name now: what it reported under the old one has ended.
@@ -232,7 +235,7 @@ impl Live {
     pub fn append(&self, agent_id: Uuid, frames: &[Frame]) -> Appended {
         self.seen(agent_id);
         let appended = self.append_quietly(agent_id, frames, News::ForTheRules);
-        self.lock().note_news(agent_id, frames, self.clock.wall());
+        self.lock().note_news(agent_id, frames, self.clock.wall(), self.clock.monotonic());
         self.changed.notify_one();
         appended
     }
@@ -256,17 +259,21 @@ impl Live {
     }
 
     /// Ends what the log does not tell has ended, after the last [`Live::restore`]: the series of agents that said
-    /// goodbye, and of those that were silent when we ended. Else an alert on them would fire again.
+    /// goodbye, and of those that were silent when we ended. Else an alert on them would fire again. The time that the
+    /// others have to come back begins now: until now they were turned away.
     pub fn restored(&self) {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         {
             let mut guard = self.lock();
             let inner = &mut *guard;
-            for agent in inner.agents.values() {
-                if agent.state != State::Up {
+            for agent in inner.agents.values_mut() {
+                if agent.state == State::Up {
+                    (agent.seen_at, agent.fresh_at) = (now, now);
+                } else {
                     inner.head.end_agent(agent.row.agent_id);
                 }
             }
+            inner.awaiting.renew(now);
             inner.report(wall, now);
         }
         self.changed.notify_one();
@@ -303,6 +310,18 @@ impl Live {
             agent.seen_at = now;
             agent.row.last_seen = wall;
             inner.awaiting.returned(agent_id);
+        }
+    }
+
+    /// Notes that an agent is there and waits for us. What the head has of it gets old meanwhile, and is no answer then.
+    pub fn waits(&self, agent_id: Uuid) {
+        self.seen(agent_id);
+        let now = self.clock.monotonic();
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let Some(agent) = inner.agents.get(&agent_id).filter(|agent| agent.state == State::Up) else { return };
+        if now.saturating_sub(agent.fresh_at) > agent.silent_after() {
+            inner.awaiting.stale(agent_id, now);
         }
     }
 
@@ -450,14 +469,15 @@ impl Inner {
     }
 
     /// What frames that came just now mean beside their samples.
-    fn note_news(&mut self, agent_id: Uuid, frames: &[Frame], wall: Timestamp) {
-        let Some(agent) = self.agents.get(&agent_id) else { return };
+    fn note_news(&mut self, agent_id: Uuid, frames: &[Frame], wall: Timestamp, now: Duration) {
+        let Some(agent) = self.agents.get_mut(&agent_id) else { return };
         if agent.state == State::Stopped {
             // They were under way when it said goodbye.
             self.head.end_agent(agent_id);
         }
         let times = || frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at);
         if times().max().is_some_and(|newest| wall.since(newest) <= agent.silent_after() + CLOCK_TOLERANCE) {
+            agent.fresh_at = now;
             self.awaiting.settled(agent_id);
         }
         let latest = wall + CLOCK_TOLERANCE;

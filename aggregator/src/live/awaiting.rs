@@ -1,7 +1,7 @@
 //! Who is not heard of: the agents of which nothing of now is known, though they have not said goodbye.
 //!
-//! An agent is *unheard* when it went silent, when it was there before our start, and when it said hello; until a sample
-//! of now comes. Meanwhile what it reported before tells nothing of now, and what is missing of it means nothing: rules
+//! An agent is *unheard* when it went silent, when it was there before our start, when it said hello, and when it waits for
+//! us for so long that the head is stale; until a sample of now comes. Meanwhile what it reported before tells nothing of now, and what is missing of it means nothing: rules
 //! neither begin nor end anything by it. A sample out of its spool is not of now.
 //!
 //! Limit: [`UNHEARD_MAX`] for each time; then what is missing is gone.
@@ -65,6 +65,19 @@ impl Awaiting {
     pub(super) fn appeared(&mut self, agent_id: Uuid, now: Duration) {
         self.names = None;
         self.agents.entry(agent_id).or_insert(Await { awaited: Awaited::Fresh, since: now });
+    }
+
+    /// The agent is there, but what is known of it is not of now.
+    pub(super) fn stale(&mut self, agent_id: Uuid, now: Duration) {
+        let awaited = Await { awaited: Awaited::Fresh, since: now };
+        if self.agents.insert(agent_id, awaited).is_none() {
+            self.names = None;
+        }
+    }
+
+    /// The wait for everyone begins now.
+    pub(super) fn renew(&mut self, now: Duration) {
+        self.agents.values_mut().for_each(|agent| agent.since = now);
     }
 
     /// The agent gave a sign of life.

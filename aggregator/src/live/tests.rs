@@ -553,3 +553,30 @@ fn what_we_say_of_agents_has_no_agents_limit_and_what_a_limit_keeps_out_is_count
     // Two series of each agent, the offsets first.
     assert_eq!(with(Limits { series: 4, ..Limits::default() }), (1, 2, 0));
 }
+
+#[test]
+fn an_agent_that_waits_for_us_is_up_but_not_heard_until_a_sample_of_now_comes() {
+    let room = Room::new();
+    room.hello(1);
+    room.send(1, 5.0);
+    for _ in 0..4 * 360 {
+        room.clock.advance(SECOND / 4);
+        room.live.waits(id(1));
+        room.live.sweep();
+    }
+    assert_eq!((room.state(1), room.unheard()), (State::Up, vec!["agenda-1".to_string()]));
+    room.live.append(id(1), &[frame(room.clock.wall() - SECOND * 300, 5.0)]);
+    assert_eq!(room.unheard(), ["agenda-1"], "that was kept while it waited");
+    room.send(1, 5.0);
+    room.live.waits(id(1));
+    assert!(room.unheard().is_empty());
+}
+
+#[test]
+fn a_long_restore_makes_no_agent_silent() {
+    let room = Room::after_restart(vec![row(1, SECOND, None)]);
+    room.clock.advance(UNHEARD_MAX * 2);
+    room.live.restored();
+    assert!(room.live.sweep().is_empty(), "it was turned away until now");
+    assert_eq!((room.state(1), room.unheard()), (State::Up, vec!["agenda-1".to_string()]));
+}
