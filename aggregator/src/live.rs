@@ -11,6 +11,7 @@
 //!
 //! Locked: `inner`, for one batch or one page, never across an await.
 
+mod agent;
 mod awaiting;
 mod clock_offset;
 
@@ -20,7 +21,7 @@ use proto::catalog::{AGENT_CLOCK_OFFSET_SECONDS, AGENT_UP, Metric};
 use proto::convert::SchemaBytes;
 use proto::limits::CLOCK_TOLERANCE;
 use proto::message::{ClockReading, Hello, Position};
-use proto::name::{Label, MetricName, SeriesKey};
+use proto::name::{MetricName, SeriesKey};
 use proto::sample::{Frame, Kind, Pass, Schema, SchemaId, SeriesDef, Timestamp};
 use runtime::backoff;
 use runtime::clock::Clock;
@@ -31,13 +32,10 @@ use tokio::sync::Notify;
 use tsdb::{Appended, Head, Limits, Origin};
 use uuid::Uuid;
 
+pub use agent::{Agent, SILENT_INTERVALS, SILENT_MIN, State};
 pub use awaiting::{UNHEARD_MAX, Unheard};
 pub use clock_offset::ClockOffset;
 
-/// An agent is silent after so many of its intervals without a batch.
-pub const SILENT_INTERVALS: u32 = 3;
-/// But not before this: an agent that samples ten times a second is not lost because a commit took 300 ms.
-pub const SILENT_MIN: Duration = Duration::from_secs(1);
 /// After our restart an agent is given the longest wait of its backoff and the time to connect before it is silent.
 pub const RECONNECT_MAX: Duration = backoff::CAP.saturating_add(Duration::from_secs(10));
 /// A silent agent stays in the service discovery for this long, so that `up == 0` can fire.
@@ -48,32 +46,6 @@ pub const AGENTS_MAX: usize = 20_000;
 pub const HEAD_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// The agent id under which the aggregator reports what it knows of the agents.
 pub const OURSELVES: Uuid = Uuid::nil();
-
-/// What an agent is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    /// Its batches arrive.
-    Up,
-    /// They ceased.
-    Silent,
-    /// It said goodbye.
-    Stopped,
-}
-
-/// A known agent.
-#[derive(Clone, Debug)]
-pub struct Agent {
-    /// What it says of itself; `last_seen` and `stopped_at` are kept up to date here.
-    pub row: AgentRow,
-    /// What it is doing.
-    pub state: State,
-    /// When its last `Hello` or batch came, monotonic.
-    pub seen_at: Duration,
-    /// When samples of now came last, or it said hello, monotonic.
-    pub fresh_at: Duration,
-    /// How far its clock is ahead of ours.
-    pub clock: ClockOffset,
-}
 
 /// Whether samples are for the rules to look at.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,35 +75,8 @@ struct Inner {
     newest: Timestamp,
     /// Of our own samples, those that a limit kept out.
     unreported: u64,
-}
-
-// === impl State ===
-
-impl State {
-    /// As a label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Silent => "silent",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-// === impl Agent ===
-
-impl Agent {
-    /// The labels that this identity puts on everything it reports.
-    pub fn origin(&self) -> Origin {
-        let clinic = self.row.clinic_id.map(|id| id.to_string()).unwrap_or_default();
-        let pairs = [("service", &self.row.service), ("instance", &self.row.instance), ("clinic_id", &clinic)];
-        let labels = pairs.iter().filter_map(|(name, value)| Label::try_new(name, value).ok()).collect();
-        Origin { agent_id: self.row.agent_id, labels }
-    }
-
-    fn silent_after(&self) -> Duration {
-        (self.row.interval * SILENT_INTERVALS).max(SILENT_MIN)
-    }
+    /// Our wall clock minus our monotonic one when they were looked at last.
+    clock_difference: Option<Timestamp>,
 }
 
 // === impl Live ===
@@ -153,8 +98,8 @@ impl Live {
         let mut agents: Vec<Agent> = known
             .into_iter()
             .map(|row| {
-                let mut agent =
-                    Agent { row, state: State::Up, seen_at, fresh_at: seen_at, clock: ClockOffset::default() };
+                let (appended_at, clock) = (seen_at, ClockOffset::default());
+                let mut agent = Agent { row, state: State::Up, seen_at, appended_at, clock };
                 if agent.row.stopped_at.is_some() {
                     agent.state = State::Stopped;
                 } else if ended_at.since(agent.row.last_seen) > agent.silent_after() {
@@ -203,7 +148,7 @@ impl Live {
             position: known.and_then(|agent| agent.row.position),
         };
         let clock = ClockOffset::at_hello(hello.wall, now);
-        let agent = Agent { row: row.clone(), state: State::Up, seen_at: now, fresh_at: now, clock };
+        let agent = Agent { row: row.clone(), state: State::Up, seen_at: now, appended_at: now, clock };
         let was_up = known.is_some_and(|known| known.state == State::Up);
         if known.is_some_and(|known| known.origin().labels != agent.origin().labels) {
             // It has another name now: what it reported under the old one has ended.
@@ -213,7 +158,7 @@ impl Live {
         if !was_up {
             inner.awaiting.appeared(hello.agent_id, now);
         }
-        inner.awaiting.returned(hello.agent_id);
+        inner.awaiting.returned(hello.agent_id, now);
         row
     }
 
@@ -233,9 +178,13 @@ impl Live {
 
     /// Adds the frames of a stored batch and wakes the rules. An unknown agent's frames are ignored.
     pub fn append(&self, agent_id: Uuid, frames: &[Frame]) -> Appended {
-        self.seen(agent_id);
-        let appended = self.append_quietly(agent_id, frames, News::ForTheRules);
-        self.lock().note_news(agent_id, frames, self.clock.wall(), self.clock.monotonic());
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let mut inner = self.lock();
+        inner.look_at_clock(wall, now);
+        inner.seen(agent_id, wall, now);
+        let appended = inner.append(agent_id, frames, News::ForTheRules);
+        inner.note_news(agent_id, frames, wall, now);
+        drop(inner);
         self.changed.notify_one();
         appended
     }
@@ -243,8 +192,8 @@ impl Live {
     /// Adds the frames of a batch that was stored after its stream had ended: the head has what the log has, but that is
     /// no sign of life. An agent that is silent by now stays so, and what it reported stays ended.
     pub fn append_late(&self, agent_id: Uuid, frames: &[Frame]) -> Appended {
-        let appended = self.append_quietly(agent_id, frames, News::ForTheRules);
         let mut inner = self.lock();
+        let appended = inner.append(agent_id, frames, News::ForTheRules);
         if inner.agents.get(&agent_id).is_some_and(|agent| agent.state != State::Up) {
             inner.head.end_agent(agent_id);
         }
@@ -255,7 +204,7 @@ impl Live {
 
     /// Adds frames read from the log at the start: nobody is told, and the agent has not been seen.
     pub fn restore(&self, agent_id: Uuid, frames: &[Frame]) -> Appended {
-        self.append_quietly(agent_id, frames, News::Known)
+        self.lock().append(agent_id, frames, News::Known)
     }
 
     /// Ends what the log does not tell has ended, after the last [`Live::restore`]: the series of agents that said
@@ -268,7 +217,7 @@ impl Live {
             let inner = &mut *guard;
             for agent in inner.agents.values_mut() {
                 if agent.state == State::Up {
-                    (agent.seen_at, agent.fresh_at) = (now, now);
+                    (agent.seen_at, agent.appended_at) = (now, now);
                 } else {
                     inner.head.end_agent(agent.row.agent_id);
                 }
@@ -279,48 +228,22 @@ impl Live {
         self.changed.notify_one();
     }
 
-    fn append_quietly(&self, agent_id: Uuid, frames: &[Frame], news: News) -> Appended {
-        let mut total = Appended::default();
-        let mut guard = self.lock();
-        let inner = &mut *guard;
-        let Some(agent) = inner.agents.get(&agent_id) else { return total };
-        let origin = agent.origin();
-        for frame in frames {
-            let appended = inner.head.append(&origin, frame);
-            total.kept += appended.kept;
-            total.duplicate += appended.duplicate;
-            total.too_old += appended.too_old;
-            total.over_limit += appended.over_limit;
-            total.not_a_number += appended.not_a_number;
-            if news == News::ForTheRules {
-                inner.dirty.insert(frame.schema_id, frame.schema.clone());
-            }
-        }
-        total
-    }
-
     /// Notes that an agent is there: it sent something, or waits for an answer that we owe it. One that said goodbye
     /// comes back by a hello only; what is still under way of it is not a sign of life.
     pub fn seen(&self, agent_id: Uuid) {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
-        let mut guard = self.lock();
-        let inner = &mut *guard;
-        if let Some(agent) = inner.agents.get_mut(&agent_id).filter(|agent| agent.state != State::Stopped) {
-            agent.state = State::Up;
-            agent.seen_at = now;
-            agent.row.last_seen = wall;
-            inner.awaiting.returned(agent_id);
-        }
+        self.lock().seen(agent_id, wall, now);
     }
 
-    /// Notes that an agent is there and waits for us. What the head has of it gets old meanwhile, and is no answer then.
+    /// Notes that an agent is there and waits for us, as it does while the database is away. What the head has of it
+    /// gets old meanwhile, and is no answer then.
     pub fn waits(&self, agent_id: Uuid) {
-        self.seen(agent_id);
-        let now = self.clock.monotonic();
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut guard = self.lock();
         let inner = &mut *guard;
+        inner.seen(agent_id, wall, now);
         let Some(agent) = inner.agents.get(&agent_id).filter(|agent| agent.state == State::Up) else { return };
-        if now.saturating_sub(agent.fresh_at) > agent.silent_after() {
+        if now.saturating_sub(agent.appended_at) > agent.silent_after() {
             inner.awaiting.stale(agent_id, now);
         }
     }
@@ -348,6 +271,7 @@ impl Live {
         {
             let mut guard = self.lock();
             let inner = &mut *guard;
+            inner.look_at_clock(wall, now);
             // A pod has a new agent each time it is rolled out; the database remembers them all.
             inner.agents.retain(|_, agent| agent.state == State::Up || wall.since(agent.row.last_seen) < LOST_KEPT);
             for agent in inner.agents.values_mut().filter(|agent| agent.state == State::Up) {
@@ -405,9 +329,10 @@ impl Live {
 
     /// Reads the head, and who was not heard of when it was so.
     pub fn look<R>(&self, look: impl FnOnce(&Head, &Unheard) -> R) -> R {
-        let now = self.clock.monotonic();
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut guard = self.lock();
         let inner = &mut *guard;
+        inner.look_at_clock(wall, now);
         let unheard = inner.awaiting.names(&inner.agents, now);
         look(&inner.head, &unheard)
     }
@@ -437,7 +362,54 @@ impl Live {
 impl Inner {
     fn empty(limits: Limits) -> Self {
         let (agents, awaiting, dirty) = (BTreeMap::new(), Awaiting::default(), HashMap::new());
-        Self { head: Head::new(limits), agents, awaiting, dirty, newest: Timestamp::ZERO, unreported: 0 }
+        Self {
+            head: Head::new(limits),
+            agents,
+            awaiting,
+            dirty,
+            newest: Timestamp::ZERO,
+            unreported: 0,
+            clock_difference: None,
+        }
+    }
+
+    fn append(&mut self, agent_id: Uuid, frames: &[Frame], news: News) -> Appended {
+        let mut total = Appended::default();
+        let Some(agent) = self.agents.get(&agent_id) else { return total };
+        let origin = agent.origin();
+        for frame in frames {
+            let appended = self.head.append(&origin, frame);
+            total.kept += appended.kept;
+            total.duplicate += appended.duplicate;
+            total.too_old += appended.too_old;
+            total.over_limit += appended.over_limit;
+            total.not_a_number += appended.not_a_number;
+            if news == News::ForTheRules {
+                self.dirty.insert(frame.schema_id, frame.schema.clone());
+            }
+        }
+        total
+    }
+
+    /// See [`Live::seen`].
+    fn seen(&mut self, agent_id: Uuid, wall: Timestamp, now: Duration) {
+        if let Some(agent) = self.agents.get_mut(&agent_id).filter(|agent| agent.state != State::Stopped) {
+            agent.state = State::Up;
+            agent.seen_at = now;
+            agent.row.last_seen = wall;
+            self.awaiting.returned(agent_id, now);
+        }
+    }
+
+    /// When our wall clock was set, or we slept, what came before it is not of now: agents are unheard until they tell.
+    fn look_at_clock(&mut self, wall: Timestamp, now: Duration) {
+        let difference = wall - now;
+        let before = self.clock_difference.replace(difference).unwrap_or(difference);
+        if difference.since(before).max(before.since(difference)) > CLOCK_TOLERANCE {
+            for agent in self.agents.values().filter(|agent| agent.state == State::Up) {
+                self.awaiting.stale(agent.row.agent_id, now);
+            }
+        }
     }
 
     /// Writes `monitoring_agent_up` and the offsets into the head.
@@ -475,9 +447,9 @@ impl Inner {
             // They were under way when it said goodbye.
             self.head.end_agent(agent_id);
         }
+        agent.appended_at = now;
         let times = || frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at);
         if times().max().is_some_and(|newest| wall.since(newest) <= agent.silent_after() + CLOCK_TOLERANCE) {
-            agent.fresh_at = now;
             self.awaiting.settled(agent_id);
         }
         let latest = wall + CLOCK_TOLERANCE;

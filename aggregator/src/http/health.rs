@@ -52,7 +52,7 @@ impl Part {
             // One message at a channel that answers at its timeout, and a database that does.
             Self::Notify => 180,
             // Everybody's lock, and a head of a million series.
-            Self::Upkeep => 180,
+            Self::Upkeep => 150,
         })
     }
 }

@@ -1,8 +1,9 @@
 //! Who is not heard of: the agents of which nothing of now is known, though they have not said goodbye.
 //!
-//! An agent is *unheard* when it went silent, when it was there before our start, when it said hello, and when it waits for
-//! us for so long that the head is stale; until a sample of now comes. Meanwhile what it reported before tells nothing of now, and what is missing of it means nothing: rules
-//! neither begin nor end anything by it. A sample out of its spool is not of now.
+//! An agent is *unheard* when it went silent, when it was there before our start, when it said hello, when it waits for us
+//! so long that the head is stale, and when our clock was set; until a sample of now comes. Meanwhile what it reported
+//! before tells nothing of now, and what is missing of it means nothing: rules neither begin nor end anything by it. A
+//! sample out of its spool is not of now.
 //!
 //! Limit: [`UNHEARD_MAX`] for each time; then what is missing is gone.
 
@@ -81,9 +82,12 @@ impl Awaiting {
     }
 
     /// The agent gave a sign of life.
-    pub(super) fn returned(&mut self, agent_id: Uuid) {
-        self.names = None;
-        self.agents.entry(agent_id).and_modify(|agent| agent.awaited = Awaited::Fresh);
+    pub(super) fn returned(&mut self, agent_id: Uuid, now: Duration) {
+        let fresh = Await { awaited: Awaited::Fresh, since: now };
+        if let Some(agent) = self.agents.get_mut(&agent_id).filter(|agent| agent.awaited == Awaited::Return) {
+            *agent = fresh;
+            self.names = None;
+        }
     }
 
     /// The agent said goodbye.

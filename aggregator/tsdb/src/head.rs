@@ -67,8 +67,6 @@ type SeriesId = u64;
 /// What an agent reports now.
 #[derive(Debug, Default)]
 struct Sources {
-    /// Of the agent's origin: agents that share them may report the same series.
-    labels: Vec<Label>,
     by_name: BTreeMap<String, Source>,
     /// When the pass that came last was taken.
     last_at: Option<Timestamp>,
@@ -100,14 +98,6 @@ pub struct Head {
     owned: HashMap<Uuid, usize>,
     next_id: SeriesId,
     samples: usize,
-}
-
-// === impl Sources ===
-
-impl Sources {
-    fn ids(&self) -> impl Iterator<Item = SeriesId> {
-        self.by_name.values().flat_map(|source| source.series.iter().copied().flatten())
-    }
 }
 
 // === impl Source ===
@@ -167,6 +157,7 @@ impl Head {
                     appended.over_limit += 1;
                     continue;
                 };
+                series.set_reporter(origin.agent_id);
                 self.samples += put(series, Sample { at: pass.at, value }, cap, &mut appended);
             }
         }
@@ -179,10 +170,8 @@ impl Head {
     /// name reports now goes on: a pod's successor with a new spool.
     pub fn end_agent(&mut self, agent_id: Uuid) {
         let ended = self.sources.remove(&agent_id).unwrap_or_default();
-        let namesakes = self.sources.values().filter(|other| other.labels == ended.labels);
-        let going_on: HashSet<SeriesId> = namesakes.flat_map(Sources::ids).collect();
-        let ids = ended.ids().filter(|id| !going_on.contains(id));
-        self.end_series(ids, LAST);
+        let ids = ended.by_name.into_values().flat_map(|source| source.series).flatten();
+        self.end_series(agent_id, ids, LAST);
     }
 
     /// Finds the sources of an agent that fell behind its others by more than [`BEHIND_INTERVALS`] of their own: one
@@ -263,9 +252,7 @@ impl Head {
 
     /// Makes the frame's schema the current one of its source. False when the agent has too many sources.
     fn replace_schema(&mut self, origin: &Origin, frame: &Frame) -> bool {
-        let sources = self.sources.entry(origin.agent_id).or_default();
-        sources.labels.clone_from(&origin.labels);
-        let sources = &mut sources.by_name;
+        let sources = &mut self.sources.entry(origin.agent_id).or_default().by_name;
         let old = sources.remove(&frame.schema.source);
         if old.is_none() && sources.len() >= SOURCES_PER_AGENT_MAX {
             return false;
@@ -283,7 +270,8 @@ impl Head {
         let last_at = frame.passes.last().map(|pass| pass.at).or(old.as_ref().map(|old| old.last_at));
         if let Some(old) = old {
             let kept: HashSet<SeriesId> = ids.iter().copied().flatten().collect();
-            self.end_series(old.series.into_iter().flatten().filter(|id| !kept.contains(id)), first_at);
+            let gone = old.series.into_iter().flatten().filter(|id| !kept.contains(id));
+            self.end_series(origin.agent_id, gone, first_at);
         }
         let last_at = last_at.unwrap_or_default();
         let source = Source {
@@ -315,9 +303,11 @@ impl Head {
         Some(id)
     }
 
-    fn end_series(&mut self, ids: impl Iterator<Item = SeriesId>, at: Timestamp) {
+    /// Ends series that an agent reports no longer; not those that another reported since.
+    fn end_series(&mut self, agent_id: Uuid, ids: impl Iterator<Item = SeriesId>, at: Timestamp) {
         for id in ids {
-            let ended = self.series.get_mut(&id).and_then(|series| series.end(at, self.limits.samples_per_series));
+            let series = self.series.get_mut(&id).filter(|series| series.reporter() == agent_id);
+            let ended = series.and_then(|series| series.end(at, self.limits.samples_per_series));
             self.samples += usize::from(ended == Some(Insert::Kept { evicted: false }));
         }
     }

@@ -24,6 +24,7 @@ pub struct Series {
     key: SeriesKey,
     kind: Kind,
     owner: Uuid,
+    reporter: Uuid,
     samples: VecDeque<Sample>,
     /// The one that came last.
     last: Option<Sample>,
@@ -45,7 +46,7 @@ pub(crate) enum Insert {
 
 impl Series {
     pub(crate) fn new(key: SeriesKey, kind: Kind, owner: Uuid) -> Self {
-        Self { key, kind, owner, samples: VecDeque::new(), last: None }
+        Self { key, kind, owner, reporter: owner, samples: VecDeque::new(), last: None }
     }
 
     /// Name and labels.
@@ -61,6 +62,15 @@ impl Series {
     /// The agent that reported it first; it counts against that agent's limit.
     pub fn owner(&self) -> Uuid {
         self.owner
+    }
+
+    /// The agent that reported it last. Two may share a name, as a pod's successor with a new spool does.
+    pub(crate) fn reporter(&self) -> Uuid {
+        self.reporter
+    }
+
+    pub(crate) fn set_reporter(&mut self, agent_id: Uuid) {
+        self.reporter = agent_id;
     }
 
     /// How many samples it holds.

@@ -340,7 +340,7 @@ fn a_search_that_found_nothing_is_repeated_at_growing_intervals() {
 #[test]
 fn between_two_searches_the_pass_says_what_the_last_one_found() {
     let tree = pod();
-    tree.write("1/stat", &stat("systemd", 'S', 0, 100));
+    tree.write("1/stat", stat("systemd", 'S', 0, 100));
     let mut source = source(&tree, Target::Neighbour);
     let mut table = Table::default();
     let searched = pass(&mut source, &mut table, 0).expect_err("a whole host").to_string();

@@ -2,6 +2,8 @@
 
 use super::desk::{Desk, INTERVAL, SECOND, began, ended, hot, rules};
 use crate::live::UNHEARD_MAX;
+use proto::sample::Timestamp;
+use runtime::clock::Clock;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -28,6 +30,60 @@ async fn a_firing_alert_fires_on_while_its_agent_is_silent_and_when_it_is_back()
     assert_eq!((desk.told().await, desk.health()), (vec![began()], "ok"));
     desk.see(10.0).await;
     assert_eq!(desk.told().await, [began(), ended()]);
+}
+
+/// Agent 1 waits for us for so long: the database is away, and nothing of it is stored.
+async fn wait(desk: &mut Desk, time: Duration) {
+    for _ in 0..time.as_secs() {
+        desk.clock.advance(SECOND);
+        desk.live.waits(Uuid::from_u128(1));
+        desk.round().await;
+    }
+}
+
+#[tokio::test]
+async fn what_an_agent_cannot_hand_in_neither_ends_an_alert_nor_lets_one_fire() {
+    let mut firing = Desk::new(&hot("")).await;
+    let mut pending = Desk::new(&hot("for: 5m")).await;
+    for desk in [&mut firing, &mut pending] {
+        desk.see(95.0).await;
+        wait(desk, UNHEARD_MAX + 60 * SECOND).await;
+        desk.see(95.0).await;
+    }
+    assert_eq!(firing.told().await, [began()]);
+    assert_eq!((pending.told().await, pending.shown()), (vec![], vec!["pending"]), "nobody saw these six minutes");
+    firing.see(10.0).await;
+    assert_eq!(firing.told().await, [began(), ended()]);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_heard_late_but_steadily_is_believed() {
+    let mut desk = Desk::new(&hot("")).await;
+    for _ in 0..10 {
+        desk.see(50.0).await;
+        desk.live.waits(Uuid::from_u128(1));
+    }
+    desk.see(95.0).await;
+    assert_eq!(desk.told().await, [began()]);
+}
+
+#[tokio::test]
+async fn between_a_set_clock_and_the_next_sample_nothing_begins_or_ends() {
+    for jump_ms in [3_600_000, -3_600_000] {
+        let mut desk = Desk::new(&hot("")).await;
+        desk.see(95.0).await;
+        desk.clock.jump_to(Timestamp::from_millis(desk.clock.wall().as_millis() + jump_ms));
+        for _ in 0..3 {
+            desk.clock.advance(Duration::from_millis(300));
+            desk.live.sweep();
+            desk.clock.advance(INTERVAL);
+            desk.live.seen(Uuid::from_u128(1));
+            desk.round().await;
+        }
+        assert_eq!((desk.told().await, desk.shown()), (vec![began()], vec!["firing"]), "{jump_ms}");
+        desk.see(10.0).await;
+        assert_eq!(desk.told().await, [began(), ended()]);
+    }
 }
 
 #[tokio::test]
