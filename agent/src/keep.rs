@@ -398,4 +398,4 @@ fn to_spool(position: Position) -> spool::Position {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

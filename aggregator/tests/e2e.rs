@@ -12,8 +12,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use wiremock::matchers::method;
-use wiremock::{Mock, MockServer, ResponseTemplate};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 struct Running {
     aggregator: Program,
@@ -22,16 +23,48 @@ struct Running {
     agent_http: String,
 }
 
+/// A receiver of webhooks that accepts everything.
+struct Receiver {
+    runtime: Runtime,
+    server: MockServer,
+}
+
+impl Receiver {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let server = runtime.block_on(async {
+            let server = MockServer::start().await;
+            Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+            server
+        });
+        Self { runtime, server }
+    }
+
+    /// Its URL.
+    fn hook(&self) -> String {
+        format!("{}/hook", self.server.uri())
+    }
+
+    /// What came so far, in order.
+    fn calls(&self) -> Vec<Request> {
+        self.runtime.block_on(self.server.received_requests()).unwrap_or_default()
+    }
+}
+
 /// Starts both programs on SQLite in `dir`; `rules` is a rule file, `more` are further flags of the aggregator.
 fn start(dir: &Path, rules: &str, more: &[&str]) -> Running {
     let aggregator = start_aggregator(dir, "127.0.0.1:0", rules, more);
     let (aggregator, grpc, http) = aggregator;
-    let spool = dir.join("spool").display().to_string();
-    let url = format!("http://{grpc}");
-    let flags = ["--service", "agenda", "--instance", "e2e", "--aggregator", &url, "--spool-dir", &spool];
-    let mut agent = Program::agent(&dir.join("agent.log"), &[&flags[..], &["--listen-http", "127.0.0.1:0"]].concat());
+    let mut agent = start_agent(dir, &format!("http://{grpc}"));
     let agent_http = agent.logged("agent runs", "http");
     Running { aggregator, agent, http, agent_http }
+}
+
+/// An agent whose spool lies in `dir`; `aggregator` is a URL.
+fn start_agent(dir: &Path, aggregator: &str) -> Program {
+    let spool = dir.join("spool").display().to_string();
+    let flags = ["--service", "agenda", "--instance", "e2e", "--aggregator", aggregator, "--spool-dir", &spool];
+    Program::agent(&dir.join("agent.log"), &[&flags[..], &["--listen-http", "127.0.0.1:0"]].concat())
 }
 
 fn start_aggregator(dir: &Path, grpc: &str, rules: &str, more: &[&str]) -> (Program, String, String) {
@@ -124,13 +157,10 @@ fn a_goodbye_ends_the_series_and_a_silence_says_so() {
     wait_for("the agent is silent", || on_page("monitoring_agent_up") == Some(0.0));
     assert_eq!(on_page("system_memory_usage_bytes"), None, "a dead agent's figures are gone");
 
-    let spool = dir.path().join("spool").display().to_string();
     let grpc = get_json(&format!("http://{http}/status")).map(|status| status.to_string()).unwrap_or_default();
     assert!(grpc.contains("silent"), "{grpc}");
     let address = address_of(&grpc);
-    let flags = ["--service", "agenda", "--instance", "e2e", "--aggregator", &address, "--spool-dir", &spool];
-    let agent =
-        Program::agent(&dir.path().join("agent.log"), &[&flags[..], &["--listen-http", "127.0.0.1:0"]].concat());
+    let agent = start_agent(dir.path(), &address);
     wait_for("the agent is up again", || on_page("monitoring_agent_up") == Some(1.0));
     assert!(agent.interrupt().success());
     wait_for("the agent is stopped", || on_page("monitoring_agent_up").is_none());
@@ -175,28 +205,18 @@ fn an_aggregator_that_is_told_to_end_while_it_starts_does_so() {
 
 #[test]
 fn an_alert_reaches_the_webhook_once_also_when_the_aggregator_is_killed_after_it() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let server = runtime.block_on(async {
-        let server = MockServer::start().await;
-        Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
-        server
-    });
+    let receiver = Receiver::start();
     let dir = TempDir::new().expect("a directory");
     let rules = "groups:\n  - name: host\n    rules:\n      - alert: MemoryInUse\n        expr: system_memory_usage_bytes > 1\n\
         \x20       labels: {severity: info}\n        annotations: {summary: 'em uso: {{ $labels.instance }}'}\n";
-    let hook = format!("{}/hook", server.uri());
+    let hook = receiver.hook();
     let grpc: SocketAddr = free_address();
     let grpc = grpc.to_string();
     let (aggregator, _, _) = start_aggregator(dir.path(), &grpc, rules, &["--webhook-url", &hook]);
-    let spool = dir.path().join("spool").display().to_string();
-    let url = format!("http://{grpc}");
-    let flags = ["--service", "agenda", "--instance", "e2e", "--aggregator", &url, "--spool-dir", &spool];
-    let _agent =
-        Program::agent(&dir.path().join("agent.log"), &[&flags[..], &["--listen-http", "127.0.0.1:0"]].concat());
-    let calls = || runtime.block_on(server.received_requests()).unwrap_or_default();
-    wait_for("the webhook is called", || !calls().is_empty());
+    let _agent = start_agent(dir.path(), &format!("http://{grpc}"));
+    wait_for("the webhook is called", || !receiver.calls().is_empty());
 
-    let body: Value = calls()[0].body_json().expect("JSON");
+    let body: Value = receiver.calls()[0].body_json().expect("JSON");
     assert_eq!(body["version"], "4");
     assert_eq!(body["status"], "firing");
     assert_eq!(body["groupKey"], r#"{}:{alertname="MemoryInUse"}"#);
@@ -214,7 +234,8 @@ fn an_alert_reaches_the_webhook_once_also_when_the_aggregator_is_killed_after_it
         sample(&page, "monitoring_rule_evaluations_total", "host").is_some_and(|count| count >= 3.0)
             && sample(&page, "system_memory_usage_bytes", "e2e").is_some()
     });
-    let ids: HashSet<String> = calls()
+    let ids: HashSet<String> = receiver
+        .calls()
         .iter()
         .filter_map(|call| Some(call.headers.get("x-atendeai-delivery")?.to_str().ok()?.to_string()))
         .collect();
@@ -225,21 +246,16 @@ fn an_alert_reaches_the_webhook_once_also_when_the_aggregator_is_killed_after_it
 /// What a receiver is told of an agent's alert, by status: until `leave` has had its effect on the agent, and after a kill
 /// and a restart of the aggregator.
 fn told_across_a_restart(leave: impl FnOnce(Program), up: Option<f64>, expected: &[&str]) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let server = runtime.block_on(async {
-        let server = MockServer::start().await;
-        Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
-        server
-    });
+    let receiver = Receiver::start();
     let dir = TempDir::new().expect("a directory");
     let rules =
         "groups:\n  - name: host\n    rules:\n      - {alert: MemoryInUse, expr: system_memory_usage_bytes > 1}\n";
-    let hook = format!("{}/hook", server.uri());
+    let hook = receiver.hook();
     let more = ["--webhook-url", &hook, "--evaluation-interval", "1s"];
     let Running { aggregator, agent, http, .. } = start(dir.path(), rules, &more);
     // Of one that was under way when we killed, the repetition has the same id.
     let told = || {
-        let mut calls = runtime.block_on(server.received_requests()).unwrap_or_default();
+        let mut calls = receiver.calls();
         let mut ids = HashSet::new();
         calls.retain(|call| ids.insert(call.headers.get("x-atendeai-delivery").cloned()));
         let bodies = calls.iter().filter_map(|call| call.body_json::<Value>().ok());
@@ -314,11 +330,8 @@ fn mistakes_of_a_start_are_named_with_the_way_out() {
 fn the_first_figures_come_soon_after_the_agents_start() {
     let dir = TempDir::new().expect("a directory");
     let (_aggregator, grpc, http) = start_aggregator(dir.path(), "127.0.0.1:0", "groups: []\n", &[]);
-    let (spool, url) = (dir.path().join("spool").display().to_string(), format!("http://{grpc}"));
     let began = Instant::now();
-    let flags = ["--service", "agenda", "--instance", "e2e", "--aggregator", &url, "--spool-dir", &spool];
-    let _agent =
-        Program::agent(&dir.path().join("agent.log"), &[&flags[..], &["--listen-http", "127.0.0.1:0"]].concat());
+    let _agent = start_agent(dir.path(), &format!("http://{grpc}"));
     let metrics = format!("http://{http}/metrics");
     wait_for("the first sample", || get(&metrics).unwrap_or_default().contains("system_memory_usage_bytes{"));
     let took: Duration = began.elapsed();

@@ -102,7 +102,7 @@ fn receive_gap(items: &mut mpsc::Receiver<Item>) -> Gap {
 }
 
 /// Waits for a level that another thread reaches; fails only when it is never reached.
-fn wait_for(reached: impl Fn() -> bool) {
+pub(crate) fn wait_for(reached: impl Fn() -> bool) {
     for _ in 0..2_000 {
         if reached() {
             return;

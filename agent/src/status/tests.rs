@@ -7,6 +7,7 @@ use crate::collect::{CollectError, Collector, Table};
 use crate::config::{Overrides, Schedule};
 use crate::fold::Folded;
 use crate::keep::Keeper;
+use crate::keep::tests::wait_for;
 use crate::meters::Meters;
 use proto::catalog::SYSTEM_CPU_USAGE_PERCENT;
 use proto::convert::SchemaBytes;
@@ -91,17 +92,6 @@ impl Collector for Hanging {
         let _ = self.held.recv();
         Ok(())
     }
-}
-
-/// Waits for a level that another thread reaches; fails only when it is never reached.
-fn wait_for(reached: impl Fn() -> bool) {
-    for _ in 0..2_000 {
-        if reached() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("not reached within ten seconds");
 }
 
 async fn health(status: &Arc<Status>) -> StatusCode {

@@ -210,14 +210,7 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let mut pruned = 0;
-        loop {
-            let chunk = sqlx::query(PRUNE_BATCHES).bind(bound(before)).bind(PRUNE_CHUNK_ROWS);
-            match self.execute(chunk).await? {
-                0 => break,
-                deleted => pruned += deleted,
-            }
-        }
+        let pruned = history::in_steps(self, PRUNE_BATCHES, before).await?;
         self.execute(sqlx::query(PRUNE_SCHEMAS).bind(bound(before - SCHEMA_REFRESH))).await?;
         Ok(pruned)
     }

@@ -184,14 +184,7 @@ impl Store for SqliteStore {
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let mut pruned = 0;
-        loop {
-            let chunk = sqlx::query(PRUNE_BATCHES).bind(bound(before)).bind(PRUNE_CHUNK_ROWS);
-            match self.execute(chunk).await? {
-                0 => break,
-                deleted => pruned += deleted,
-            }
-        }
+        let pruned = history::in_steps(self, PRUNE_BATCHES, before).await?;
         let unused = sqlx::query("DELETE FROM schemas WHERE refreshed_at < $1").bind(bound(before - SCHEMA_REFRESH));
         self.execute(unused).await?;
         Ok(pruned)

@@ -51,7 +51,11 @@ pub(super) async fn prune(store: &PostgresStore, before: &HistoryBefore) -> Resu
 }
 
 /// Deletes a chunk at a time, so that locks are short.
-async fn in_steps(store: &PostgresStore, delete: &'static str, before: Timestamp) -> Result<u64, StoreError> {
+pub(super) async fn in_steps(
+    store: &PostgresStore,
+    delete: &'static str,
+    before: Timestamp,
+) -> Result<u64, StoreError> {
     let mut deleted = 0;
     loop {
         match store.execute(sqlx::query(delete).bind(bound(before)).bind(PRUNE_CHUNK_ROWS)).await? {

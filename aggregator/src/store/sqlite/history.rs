@@ -45,7 +45,7 @@ pub(super) async fn prune(store: &SqliteStore, before: &HistoryBefore) -> Result
 }
 
 /// Deletes a chunk at a time, so that other writers wait for one chunk only.
-async fn in_steps(store: &SqliteStore, delete: &'static str, before: Timestamp) -> Result<u64, StoreError> {
+pub(super) async fn in_steps(store: &SqliteStore, delete: &'static str, before: Timestamp) -> Result<u64, StoreError> {
     let mut deleted = 0;
     loop {
         match store.execute(sqlx::query(delete).bind(bound(before)).bind(PRUNE_CHUNK_ROWS)).await? {
