@@ -11,7 +11,7 @@ use crate::keep::{Door, Keeper};
 use crate::meters::Meters;
 use crate::status::{self, Status};
 use crate::uplink::{Standing, Uplink};
-use proto::message::Hello;
+use proto::message::{Hello, Position};
 use proto::telemetry::Telemetry;
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
@@ -212,5 +212,7 @@ fn hello(config: &Config, report: &OpenReport, boot_id: String) -> Hello {
         monotonic: Duration::ZERO,
         boot_id,
         agent_version: env!("CARGO_PKG_VERSION").into(),
+        run_id: Uuid::new_v4(),
+        last: Position { epoch: report.epoch, seq: 0 },
     }
 }

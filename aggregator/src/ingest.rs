@@ -38,7 +38,7 @@ use futures::stream::FuturesOrdered;
 use proto::convert::RawBatch;
 use proto::grpc::{Ingest, hear};
 use proto::limits::WINDOW_BATCHES;
-use proto::message::{Batch, FromAgent, Hello, Position, Refusal, RefusalReason, ToAgent};
+use proto::message::{Batch, FromAgent, Hello, Position, Refusal, RefusalReason, ToAgent, Welcome};
 use proto::refused::Refused;
 use proto::sample::Timestamp;
 use refusal::{refusal, send_away, unavailable};
@@ -274,7 +274,7 @@ struct Stream<'a> {
 
 impl Stream<'_> {
     async fn run(&self, inbound: &mut Streaming<FromAgent>) -> End {
-        if self.out.send(Ok(ToAgent::Welcome)).await.is_err() {
+        if self.out.send(Ok(ToAgent::Welcome(Welcome::default()))).await.is_err() {
             return End::Gone;
         }
         self.service.meters.streams.inc();

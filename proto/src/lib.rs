@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod convert;
 pub mod document;
 pub mod duration;
+pub mod event;
 pub mod exposition;
 #[cfg(feature = "grpc")]
 pub mod grpc;

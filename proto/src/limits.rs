@@ -20,6 +20,12 @@ pub const FRAMES_PER_BATCH_MAX: usize = 64;
 pub const PASSES_PER_FRAME_MAX: usize = 1_000;
 /// Gap records of one batch.
 pub const GAPS_PER_BATCH_MAX: usize = 100;
+/// Events of one batch: a service that hands in more at once splits them.
+pub const EVENTS_PER_BATCH_MAX: usize = 1_000;
+/// Bytes of an event's idempotency key: a uuid three times over.
+pub const EVENT_KEY_MAX_BYTES: usize = 128;
+/// Bytes of an event's type ("appointment.created").
+pub const EVENT_KIND_MAX_BYTES: usize = 64;
 /// Bytes of one encoded batch before compression; below tonic's own limit for a message (4 MiB), so that a batch that
 /// fits here always fits on the wire.
 pub const BATCH_MAX_BYTES: usize = 3 * 1024 * 1024;

@@ -4,6 +4,7 @@
 //! turn them into domain values or into a typed [`Refused`].
 
 use crate::convert::{RawBatch, RawHello};
+use crate::event::Event;
 use crate::refused::Refused;
 use crate::sample::{Frame, Gap, Timestamp};
 use std::fmt;
@@ -42,7 +43,7 @@ pub enum FromAgent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToAgent {
     /// The stream is open.
-    Welcome,
+    Welcome(Welcome),
     /// Everything up to and including this position is durable.
     Ack(Position),
     /// Something will not be taken.
@@ -81,6 +82,17 @@ pub struct Hello {
     pub boot_id: String,
     /// Version of the agent program.
     pub agent_version: String,
+    /// Random, new at each start of the program: two that take turns under one id are two programs.
+    pub run_id: Uuid,
+    /// The last place that the spool has given out; the seq is 0 where its epoch has none yet.
+    pub last: Position,
+}
+
+/// The aggregator's answer to a `Hello`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Welcome {
+    /// The last seq that is stored of the epoch that the hello named; 0 where none is.
+    pub stored_seq: u64,
 }
 
 /// A reading of an agent's wall clock; no reading is wrong, so nothing is checked.
@@ -101,6 +113,8 @@ pub struct Batch {
     pub frames: Vec<Frame>,
     /// What the agent had to drop.
     pub gaps: Vec<Gap>,
+    /// What happened at clinics.
+    pub events: Vec<Event>,
 }
 
 /// Why the aggregator refuses.
@@ -114,6 +128,8 @@ pub enum RefusalReason {
     UnknownSchema,
     /// Not now.
     Unavailable,
+    /// Another batch is stored in this place. As an ack, it stands for everything before it.
+    PositionTaken,
 }
 
 /// The aggregator's refusal.
@@ -127,6 +143,13 @@ pub struct Refusal {
     pub message: String,
     /// When to come back, where the aggregator says so.
     pub retry_after: Option<Duration>,
+}
+
+impl Batch {
+    /// Whether it holds nothing but gaps: then its own place is among what is lost.
+    pub fn is_gap(&self) -> bool {
+        self.frames.is_empty() && self.events.is_empty()
+    }
 }
 
 impl fmt::Display for Position {

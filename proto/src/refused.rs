@@ -1,9 +1,10 @@
 //! Every way in which input on the stream can be wrong. Each says what, where and what to do, and has a word under
 //! which it is counted.
 
+use crate::event::EventError;
 use crate::limits::{
-    BATCH_MAX_BYTES, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, IDENTITY_MAX_BYTES, INTERVAL_MAX, PASSES_PER_FRAME_MAX,
-    SERIES_PER_SCHEMA_MAX,
+    BATCH_MAX_BYTES, EVENTS_PER_BATCH_MAX, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, IDENTITY_MAX_BYTES, INTERVAL_MAX,
+    PASSES_PER_FRAME_MAX, SERIES_PER_SCHEMA_MAX,
 };
 use crate::message::{PROTOCOL_VERSION, RefusalReason};
 use crate::name::NameError;
@@ -20,6 +21,9 @@ pub enum Refused {
     /// The peer speaks another version.
     #[error("protocol version {0} is not spoken here (this is version {PROTOCOL_VERSION}); update the older program")]
     Version(u32),
+    /// The id of an agent's run is no uuid. It has this many bytes.
+    #[error("run_id must be the 16 bytes of a uuid; it has {0} bytes")]
+    RunId(usize),
     /// The agent's id is no uuid, or nil. It has this many bytes.
     #[error("agent_id must be the 16 bytes of a uuid that is not nil; it has {0} bytes")]
     AgentId(usize),
@@ -49,8 +53,8 @@ pub enum Refused {
     /// The reason of a gap record is empty, too long or has control characters.
     #[error("a gap record's reason must have 1 to {IDENTITY_MAX_BYTES} bytes and no control characters")]
     GapReason,
-    /// A packed batch has frames or gaps beside it, or holds one that is packed again.
-    #[error("a packed batch must hold all frames and gaps itself, and be packed once")]
+    /// A packed batch has parts beside it, or holds one that is packed again.
+    #[error("a packed batch must hold all frames, gaps and events itself, and be packed once")]
     Packing,
     /// The transport does not carry so large a message; its words.
     #[error("{0}")]
@@ -64,6 +68,20 @@ pub enum Refused {
     /// Too many gap records.
     #[error("{0} gap records in one batch; the limit is {GAPS_PER_BATCH_MAX}")]
     TooManyGaps(usize),
+    /// Too many events.
+    #[error("{0} events in one batch; the limit is {EVENTS_PER_BATCH_MAX}")]
+    TooManyEvents(usize),
+    /// An event is none.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// Another batch is stored in its place.
+    #[error("another batch is stored in place {seq} of epoch {epoch:032x}: the agent's spool was set back or copied")]
+    PositionTaken {
+        /// Of the place.
+        epoch: u128,
+        /// Of the place.
+        seq: u64,
+    },
     /// Too many passes.
     #[error("{0} passes in one frame; the limit is {PASSES_PER_FRAME_MAX}")]
     TooManyPasses(usize),
@@ -144,6 +162,8 @@ impl Refused {
         "bad_gap",
         "unknown_schema",
         "pass_width",
+        "bad_event",
+        "position_taken",
     ];
 
     /// The word under which it is counted.
@@ -152,16 +172,22 @@ impl Refused {
             Self::Undecodable(_) | Self::Packing => "undecodable",
             Self::Damaged(_) => "damaged",
             Self::Version(_) => "protocol_version",
-            Self::AgentId(_) | Self::Identity { .. } | Self::ClinicId | Self::Interval(_) => "identity",
+            Self::AgentId(_) | Self::RunId(_) | Self::Identity { .. } | Self::ClinicId | Self::Interval(_) => {
+                "identity"
+            }
             Self::Epoch(_) | Self::SeqZero | Self::SeqTooLarge(_) => "sequence",
             Self::TooLarge(_) | Self::MessageTooLarge(_) => "too_large",
-            Self::TooManyFrames(_) | Self::TooManyGaps(_) | Self::TooManyPasses(_) => "too_many_parts",
+            Self::TooManyFrames(_) | Self::TooManyGaps(_) | Self::TooManyEvents(_) | Self::TooManyPasses(_) => {
+                "too_many_parts"
+            }
             Self::TooManySeries { .. } => "too_many_series",
             Self::SourceName | Self::Name { .. } | Self::DuplicateSeries(_) => "bad_name",
             Self::SchemaHash { .. } | Self::Kind { .. } | Self::SourceInterval { .. } => "bad_schema",
             Self::GapReason => "bad_gap",
             Self::UnknownSchema(_) => "unknown_schema",
             Self::PassWidth { .. } => "pass_width",
+            Self::Event(_) => "bad_event",
+            Self::PositionTaken { .. } => "position_taken",
         }
     }
 
@@ -171,11 +197,13 @@ impl Refused {
         match self {
             Self::Version(_)
             | Self::AgentId(_)
+            | Self::RunId(_)
             | Self::Identity { .. }
             | Self::ClinicId
             | Self::Interval(_)
             | Self::MessageTooLarge(_) => RefusalReason::UnacceptableAgent,
             Self::UnknownSchema(_) => RefusalReason::UnknownSchema,
+            Self::PositionTaken { .. } => RefusalReason::PositionTaken,
             Self::Undecodable(_)
             | Self::Damaged(_)
             | Self::Epoch(_)
@@ -186,6 +214,8 @@ impl Refused {
             | Self::TooLarge(_)
             | Self::TooManyFrames(_)
             | Self::TooManyGaps(_)
+            | Self::TooManyEvents(_)
+            | Self::Event(_)
             | Self::TooManyPasses(_)
             | Self::TooManySeries { .. }
             | Self::SourceName
@@ -211,6 +241,7 @@ mod tests {
             Refused::Damaged(text()),
             Refused::Version(2),
             Refused::AgentId(0),
+            Refused::RunId(0),
             Refused::Epoch(0),
             Refused::Identity { field: "service" },
             Refused::ClinicId,
@@ -223,6 +254,9 @@ mod tests {
             Refused::TooLarge(1),
             Refused::TooManyFrames(1),
             Refused::TooManyGaps(1),
+            Refused::TooManyEvents(1),
+            Refused::Event(EventError::Key),
+            Refused::PositionTaken { epoch: 1, seq: 2 },
             Refused::TooManyPasses(1),
             Refused::TooManySeries { source_name: source_name(), series: 1 },
             Refused::SourceName,
@@ -243,12 +277,15 @@ mod tests {
         let of_a_hello_or_the_transport = [
             Refused::Version(2),
             Refused::AgentId(0),
+            Refused::RunId(0),
             Refused::Identity { field: "service" },
             Refused::ClinicId,
             Refused::Interval(0),
             Refused::MessageTooLarge(String::new()),
         ];
         assert_eq!(unacceptable, of_a_hello_or_the_transport);
+        let elsewhere = all().into_iter().filter(|why| why.wire_reason() == RefusalReason::PositionTaken);
+        assert_eq!(elsewhere.collect::<Vec<_>>(), [Refused::PositionTaken { epoch: 1, seq: 2 }]);
         let again = all().into_iter().filter(|why| why.wire_reason() == RefusalReason::UnknownSchema);
         assert_eq!(again.collect::<Vec<_>>(), [Refused::UnknownSchema(1)]);
     }

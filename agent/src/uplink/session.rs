@@ -118,7 +118,7 @@ impl<'a> Session<'a> {
         let response = timeout(WELCOME_TIMEOUT, opening).await.map_err(silent)?.map_err(broken)?;
         let mut inbound = response.into_inner();
         match timeout(WELCOME_TIMEOUT, inbound.next()).await.map_err(silent)? {
-            Some(Ok(ToAgent::Welcome)) => Ok(inbound),
+            Some(Ok(ToAgent::Welcome(_))) => Ok(inbound),
             Some(Ok(ToAgent::Refusal(refusal))) => {
                 Err(SessionError::Refused { message: refusal.message, retry_after: refusal.retry_after })
             }
@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
                 (RefusalReason::UnknownSchema, _) => Err(SessionError::Broken(refusal.message)),
                 _ => Err(SessionError::Refused { message: refusal.message, retry_after: refusal.retry_after }),
             },
-            Some(Ok(ToAgent::Welcome | ToAgent::Unknown)) => Ok(()),
+            Some(Ok(ToAgent::Welcome(_) | ToAgent::Unknown)) => Ok(()),
             Some(Err(status)) => Err(broken(status)),
             None => Err(SessionError::Closed),
         }

@@ -6,7 +6,7 @@ use crate::meters::Meters;
 use proto::convert::{SchemaBytes, encode_record};
 use proto::grpc::{Ingest, IngestServer};
 use proto::limits::MESSAGE_MAX_BYTES;
-use proto::message::{Batch, FromAgent, Position, Refusal, RefusalReason, ToAgent};
+use proto::message::{Batch, FromAgent, Position, Refusal, RefusalReason, ToAgent, Welcome};
 use proto::name::SeriesKey;
 use proto::sample::{Kind, Pass, Schema, SchemaId, SeriesDef, Timestamp};
 use proto::telemetry::Telemetry;
@@ -100,6 +100,8 @@ impl Bench {
             monotonic: Duration::ZERO,
             boot_id: "boot".into(),
             agent_version: "1".into(),
+            run_id: Uuid::from_u128(1),
+            last: Position { epoch: 1, seq: 0 },
         };
         let uplink = Uplink {
             url,
@@ -124,7 +126,7 @@ impl Bench {
     /// The next stream, welcomed.
     async fn stream(&mut self) -> Stream {
         let stream = self.stranger().await;
-        stream.say(ToAgent::Welcome).await;
+        stream.say(ToAgent::Welcome(Welcome::default())).await;
         stream
     }
 

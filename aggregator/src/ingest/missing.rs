@@ -26,7 +26,7 @@ pub fn lost_records(gap: &Gap) -> u64 {
 /// reach back over what was stored, the rest was counted before.
 pub fn count(meters: &IngestMeters, agent_id: Uuid, batch: &Batch, skipped: Option<u64>, explained: u64) {
     // Its own place is among the lost ones if it holds nothing but gaps.
-    let own = u64::from(batch.frames.is_empty());
+    let own = u64::from(batch.is_gap());
     let mut places = skipped.map_or(u64::MAX, |skipped| skipped.saturating_add(own));
     for gap in &batch.gaps {
         let lost = lost_records(gap).min(places);

@@ -77,6 +77,8 @@ fn hello(number: u128) -> Hello {
         monotonic: Duration::ZERO,
         boot_id: "boot".into(),
         agent_version: "0.1.0".into(),
+        run_id: Uuid::from_u128(1),
+        last: Position { epoch: 1, seq: 0 },
     }
 }
 

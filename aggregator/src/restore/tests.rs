@@ -41,6 +41,8 @@ impl Aggregator {
             monotonic: Duration::ZERO,
             boot_id: "boot".into(),
             agent_version: "0.1.0".into(),
+            run_id: Uuid::from_u128(1),
+            last: Position { epoch: 1, seq: 0 },
         });
         self.database.store.save_agent(&row).await.expect("it is there");
         self.admissions.insert(agent_id, (Admission::new(agent_id, Duration::ZERO), HashSet::new(), 0));

@@ -7,7 +7,8 @@
 //! The numbers of the fields are those of `v1/ingest.proto`; the tests of `convert` hold the two together.
 
 use crate::limits::{
-    BATCH_MAX_BYTES, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, LABELS_MAX, PASSES_PER_FRAME_MAX, SERIES_PER_SCHEMA_MAX,
+    BATCH_MAX_BYTES, EVENTS_PER_BATCH_MAX, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, LABELS_MAX, PASSES_PER_FRAME_MAX,
+    SERIES_PER_SCHEMA_MAX,
 };
 use crate::message::Position;
 use crate::name::{NameError, shown};
@@ -25,6 +26,8 @@ const BATCH_SEQ: u32 = 2;
 const BATCH_FRAMES: u32 = 3;
 /// `Batch.gaps`.
 const BATCH_GAPS: u32 = 4;
+/// `Batch.events`.
+const BATCH_EVENTS: u32 = 6;
 /// `Frame.passes`.
 const FRAME_PASSES: u32 = 3;
 /// `Schema.source`.
@@ -62,7 +65,7 @@ pub(super) fn check_batch(batch: &[u8]) -> Result<(), Refused> {
     if batch.len() > BATCH_MAX_BYTES {
         return Err(Refused::TooLarge(batch.len()));
     }
-    let (mut frames, mut gaps) = (0, 0);
+    let (mut frames, mut gaps, mut events) = (0, 0, 0);
     for field in Fields(batch) {
         match field.map_err(undecodable)? {
             (BATCH_FRAMES, Value::Bytes(frame)) => {
@@ -73,11 +76,15 @@ pub(super) fn check_batch(batch: &[u8]) -> Result<(), Refused> {
                 }
             }
             (BATCH_GAPS, _) => gaps += 1,
+            (BATCH_EVENTS, _) => events += 1,
             _ => {}
         }
     }
     if frames > FRAMES_PER_BATCH_MAX {
         return Err(Refused::TooManyFrames(frames));
+    }
+    if events > EVENTS_PER_BATCH_MAX {
+        return Err(Refused::TooManyEvents(events));
     }
     if gaps > GAPS_PER_BATCH_MAX { Err(Refused::TooManyGaps(gaps)) } else { Ok(()) }
 }

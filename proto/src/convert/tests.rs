@@ -1,10 +1,18 @@
 //! Golden bytes of each message, beside the laws that they obey.
 
+use super::batch::{POSITION_MAX_BYTES, gap_to_wire};
 use super::*;
-use crate::limits::{FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, PASSES_PER_FRAME_MAX, SERIES_PER_SCHEMA_MAX};
-use crate::name::NameError;
-use crate::sample::STALE;
+use crate::event::{Event, EventError};
+use crate::limits::{
+    BATCH_MAX_BYTES, EVENTS_PER_BATCH_MAX, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, PASSES_PER_FRAME_MAX,
+    SERIES_PER_SCHEMA_MAX,
+};
+use crate::message::Batch;
+use crate::name::{NameError, SeriesKey};
+use crate::sample::{Gap, Kind, Pass, STALE, SchemaId, SeriesDef};
 use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
+use xxhash_rust::xxh3::xxh3_64;
 
 fn hello() -> Hello {
     Hello {
@@ -17,6 +25,8 @@ fn hello() -> Hello {
         monotonic: Duration::from_nanos(77),
         boot_id: "b00t".into(),
         agent_version: "0.1.0".into(),
+        run_id: Uuid::from_u128(0x77),
+        last: Position { epoch: 0xabcd, seq: 9 },
     }
 }
 
@@ -83,7 +93,7 @@ fn golden_bytes_of_what_the_aggregator_answers() {
         message: "no".into(),
         retry_after: Some(Duration::from_millis(1500)),
     };
-    insta::assert_snapshot!(hex(&to_agent_bytes(ToAgent::Welcome)));
+    insta::assert_snapshot!(hex(&to_agent_bytes(ToAgent::Welcome(Welcome { stored_seq: 8 }))));
     insta::assert_snapshot!(hex(&to_agent_bytes(ToAgent::Ack(position(7)))));
     let of_the_stream = Refusal { position: None, retry_after: None, ..refusal.clone() };
     for refusal in [refusal, of_the_stream] {
@@ -114,7 +124,7 @@ fn an_aggregator_from_the_future_is_understood_as_far_as_it_can_be() {
         panic!("a refusal")
     };
     assert_eq!(refusal.reason, RefusalReason::Unavailable, "to come back later loses nothing");
-    let welcome = v1::Welcome { protocol_version: 2 };
+    let welcome = v1::Welcome { protocol_version: 2, stored_seq: 0 };
     assert_eq!(answer(v1::aggregator_message::Kind::Welcome(welcome)), Err(Refused::Version(2)));
 }
 
@@ -173,6 +183,7 @@ fn each_mistake_of_a_hello_is_named() {
     assert_eq!(broken(|h| h.instance = "x\n".into()), Refused::Identity { field: "instance" });
     assert_eq!(broken(|h| h.service = "x".repeat(101)), Refused::Identity { field: "service" });
     assert_eq!(broken(|h| h.clinic_id = "42".into()), Refused::ClinicId);
+    assert_eq!(broken(|h| h.run_id = Bytes::new()), Refused::RunId(0));
     assert_eq!(broken(|h| h.interval_ms = 0), Refused::Interval(0));
     assert_eq!(broken(|h| h.interval_ms = u64::MAX), Refused::Interval(u64::MAX));
 }
@@ -536,4 +547,66 @@ proptest! {
             prop_assert!(read.values.iter().map(|v| v.to_bits()).eq(values.iter().copied()));
         }
     }
+}
+
+fn event(key: &str) -> Event {
+    let clinic = Uuid::from_u128(42).to_string();
+    Event::try_new("appointment.created", &clinic, Timestamp::from_millis(1_795), key).expect("fine")
+}
+
+fn events(count: usize) -> Vec<Event> {
+    (0..count).map(|number| event(&format!("k-{number}"))).collect()
+}
+
+#[test]
+fn events_come_back_from_the_record_the_wire_and_the_log() {
+    let record = encode_events(&events(100)).expect("within the limits");
+    let sent = RawBatch::from_record(&record, position(7)).expect("reads back");
+    let bytes = from_agent_bytes(FromAgent::Batch(sent.clone()));
+    assert!(bytes.len() < 2_000, "they travel packed: {}", bytes.len());
+    let FromAgent::Batch(came) = decode_from_agent(bytes.as_slice()) else { panic!("a batch") };
+    let logged = RawBatch::from_record(&came.to_log().expect("fits"), position(7)).expect("reads back");
+    for batch in [sent, came, logged] {
+        let Batch { frames, gaps, events: found, .. } = batch.resolve(&mut HashMap::new()).expect("resolves");
+        assert_eq!((frames, gaps, found), (vec![], vec![], events(100)));
+    }
+}
+
+#[test]
+fn golden_bytes_of_a_batch_with_an_event() {
+    let record = encode_events(&events(1)).expect("within the limits");
+    let batch = RawBatch::from_record(&record, position(7)).expect("reads back");
+    insta::assert_snapshot!(hex(&from_agent_bytes(FromAgent::Batch(batch))));
+}
+
+#[test]
+fn too_many_events_are_counted_before_they_are_read_and_a_bad_one_refuses_its_batch() {
+    assert_eq!(encode_events(&events(EVENTS_PER_BATCH_MAX + 1)), Err(Refused::TooManyEvents(EVENTS_PER_BATCH_MAX + 1)));
+    let many = vec![v1::Event::default(); EVENTS_PER_BATCH_MAX + 1];
+    let batch = v1::Batch { seq: 1, events: many, ..v1::Batch::default() };
+    let bytes = v1::AgentMessage { kind: Some(v1::agent_message::Kind::Batch(batch)) }.encode_to_vec();
+    let FromAgent::Unreadable { why, .. } = decode_from_agent(bytes.as_slice()) else { panic!("too many") };
+    assert_eq!(why, Refused::TooManyEvents(EVENTS_PER_BATCH_MAX + 1));
+
+    let bad = v1::Event { r#type: "a".into(), clinic_id: "42".into(), ..v1::Event::default() };
+    let epoch = epoch_bytes(1);
+    let raw = RawBatch(v1::Batch { epoch, seq: 1, events: vec![bad], ..v1::Batch::default() });
+    assert_eq!(raw.resolve(&mut HashMap::new()), Err(Refused::Event(EventError::ClinicId)));
+}
+
+#[test]
+fn a_digest_is_the_same_each_time_that_a_batch_is_sent_and_differs_where_the_content_does() {
+    let schema = schema();
+    let whole = raw(&[(&schema, &[pass(1, &[1.0, 2.0])])]);
+    let mut stripped = whole.clone();
+    stripped.strip(&mut HashSet::from([schema.id]));
+    assert_eq!(whole.content().digest(), stripped.content().digest());
+    let other = raw(&[(&schema, &[pass(1, &[1.0, 3.0])])]);
+    assert_ne!(whole.content().digest(), other.content().digest());
+    let mut moved = whole.clone();
+    moved.correct_clock(5_000);
+    assert_ne!(whole.content().digest(), moved.content().digest(), "so it is taken before the clock is corrected");
+    let record =
+        |key| RawBatch::from_record(&encode_events(&[event(key)]).expect("small"), position(1)).expect("reads");
+    assert_ne!(record("a").content().digest(), record("b").content().digest());
 }

@@ -5,7 +5,7 @@ use crate::live::Live;
 use crate::rules::board::Board;
 use crate::store::{self, Store};
 use proto::convert::SchemaBytes;
-use proto::message::Hello;
+use proto::message::{Hello, Position};
 use proto::name::SeriesKey;
 use proto::sample::{Frame, Kind, Pass, Schema, SeriesDef, Timestamp};
 use proto::telemetry::Telemetry;
@@ -169,6 +169,8 @@ pub(in crate::http) fn hello(
         monotonic: Duration::ZERO,
         boot_id: "boot".into(),
         agent_version: "0.1.0".into(),
+        run_id: Uuid::from_u128(1),
+        last: Position { epoch: 1, seq: 0 },
     }
 }
 

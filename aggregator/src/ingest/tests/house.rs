@@ -10,7 +10,7 @@ use futures::FutureExt;
 use proto::convert::{RawBatch, RawHello, SchemaBytes, encode_record};
 use proto::grpc::IngestServer;
 use proto::limits::MESSAGE_MAX_BYTES;
-use proto::message::{FromAgent, Hello, Position, Refusal, ToAgent};
+use proto::message::{FromAgent, Hello, Position, Refusal, ToAgent, Welcome};
 use proto::name::SeriesKey;
 use proto::sample::{Kind, Pass, SchemaId, SeriesDef, Timestamp};
 use proto::telemetry::Telemetry;
@@ -98,7 +98,7 @@ impl House {
     pub(super) async fn agent(&self, number: u128) -> Agent {
         let mut agent = self.stranger(number).await;
         agent.say(FromAgent::Hello(hello(number))).await;
-        assert_eq!(agent.hear().await, Some(ToAgent::Welcome));
+        assert_eq!(agent.hear().await, Some(ToAgent::Welcome(Welcome::default())));
         agent
     }
 
@@ -232,6 +232,8 @@ pub(super) fn hello(number: u128) -> RawHello {
         monotonic: Duration::ZERO,
         boot_id: "boot".into(),
         agent_version: "0.1.0".into(),
+        run_id: Uuid::from_u128(1),
+        last: Position { epoch: 1, seq: 0 },
     })
 }
 

@@ -6,7 +6,7 @@ use crate::live::State;
 use crate::store::Store;
 use proto::catalog::AGENT_UP;
 use proto::limits::WINDOW_BATCHES;
-use proto::message::{ClockReading, FromAgent, Position, RefusalReason, ToAgent};
+use proto::message::{ClockReading, FromAgent, Position, RefusalReason, ToAgent, Welcome};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -104,7 +104,7 @@ async fn an_older_streams_goodbye_does_not_stop_an_agent_that_is_back() {
     newer.say(FromAgent::Hello(hello(1))).await;
     house.clock.advance(Duration::from_millis(10));
     house.database.store.turn(Weather::Fine);
-    assert_eq!(newer.hear().await, Some(ToAgent::Welcome));
+    assert_eq!(newer.hear().await, Some(ToAgent::Welcome(Welcome::default())));
     older.hear_ack(1).await;
     assert_eq!(older.hear().await, None);
     newer.send(2, 2.0).await;

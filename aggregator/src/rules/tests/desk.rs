@@ -7,7 +7,7 @@ use crate::rules::board::Board;
 use crate::rules::{Engine, Orphan, Parts, Receivers, load};
 use crate::store::{AlertRow, OutboxRow, Scope, Store};
 use proto::convert::SchemaBytes;
-use proto::message::Hello;
+use proto::message::{Hello, Position};
 use proto::name::SeriesKey;
 use proto::sample::{Frame, Kind, Pass, STALE, Schema, SeriesDef, Timestamp};
 use proto::telemetry::Telemetry;
@@ -86,6 +86,8 @@ impl Desk {
             monotonic: Duration::ZERO,
             boot_id: "boot".into(),
             agent_version: "0.1.0".into(),
+            run_id: Uuid::from_u128(1),
+            last: Position { epoch: 1, seq: 0 },
         });
         self.database.store.save_agent(&row).await.expect("it is there");
     }
