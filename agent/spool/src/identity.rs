@@ -12,6 +12,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use crate::Place;
 use crate::fs::{Fs, read_small, replace};
 use crate::sealed::{ENVELOPE_BYTES, is_other_version, seal, unseal};
 
@@ -87,6 +88,14 @@ impl Identity {
             number = number.max(last.number);
         }
         self.eras.push(Era { number: number.saturating_add(1), epoch: Uuid::new_v4().as_u128(), end: None });
+    }
+
+    /// An ended era does not end before this place: a new era may have been written down when we were told that it had
+    /// failed, and went on in the old one.
+    pub fn reach(&mut self, next: Place) {
+        for era in self.eras.iter_mut().filter(|era| era.number == next.era) {
+            era.end = era.end.map(|end| end.max(next.seq));
+        }
     }
 
     /// Forgets the eras of which everything is acked.

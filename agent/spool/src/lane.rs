@@ -336,7 +336,11 @@ impl Lane {
     /// The payload of a record that was taken earlier.
     pub fn read_again(&mut self, place: Place, found: &Found) -> io::Result<Vec<u8>> {
         let path = self.segment_of(place).map(|segment| segment.path.clone()).ok_or(io::ErrorKind::NotFound)?;
-        Walker::new(path, found.at).payload(&*self.fs, found).map(<[u8]>::to_vec)
+        let mut walker = Walker::new(path, found.at);
+        match walker.step(&*self.fs, found.end(), &(found.seq..=found.seq))? {
+            Step::Record(again) if again == *found => walker.payload(&*self.fs, found).map(<[u8]>::to_vec),
+            _ => Err(io::ErrorKind::InvalidData.into()), // damaged since: it must not get a new checksum
+        }
     }
 
     /// Sends the reader back to the first record that is not done.

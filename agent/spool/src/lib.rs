@@ -17,7 +17,9 @@
 //!    record gets its seqs and its gap by [`Spool::skip`]. A refused record counts as lost when the receiver has acked
 //!    that it knows ([`Spool::refuse`]). Loss that no one can know the range of (the tail of an epoch that power took
 //!    before any cursor told of it) was never promised.
-//! 4. **The books agree**, after each call: appended + recovered = delivered + dropped by reason + waiting.
+//! 4. **The books agree**, after each call: appended + recovered = delivered + moved + dropped by reason + waiting.
+//!    A record is *moved* when the receiver has another one under its name: it is appended again under a new name
+//!    ([`Spool::readmit`]), and is delivered under that one.
 //! 5. **Opening terminates and never needs a person**, whatever lies in the directory. A damaged record costs itself. A
 //!    spool of another format version is not damage: it is refused, because only that version can deliver it.
 //! 6. **Everything is bounded**, by the limits below. A full disk refuses or drops by policy, and stops neither acks nor
@@ -52,13 +54,16 @@
 //! | in `sync`                                 | any of the records since the last one | the same; a hole in what was not promised is a gap |
 //! | after `sync`                              | all of it                             | reads it |
 //! | after a failed sync, in a new segment     | records twice                         | a segment ends where the next of its lane begins: read once |
+//! | in `begin_epoch`                          | the old identity, or the new one      | goes on in the epoch that it names; the new one has no record yet |
+//! | in `readmit`, before the old place is settled | the record under both names       | reads both: at least once, never none |
 //! | while a cursor is written                 | one whole copy                        | takes the whole one, or the newer |
 //! | after acks, before the cursor             | the segments, an older cursor         | replays; the receiver knows the names |
 //! | after the cursor, before the unlink       | finished segments                     | unlinks them |
 //! | in eviction, before the unlink            | a segment that is counted as dropped  | unlinks it; its gap is `SpoolFull` |
 //! | power loss in `Fast` without `close`      | any part of what was not synced       | another boot and no clean mark: a new epoch |
 //!
-//! A new epoch begins whenever going on could reuse a seq: [`NewEpoch`] lists the cases. Records that are still there
+//! A new epoch begins whenever going on could reuse a seq: [`NewEpoch`] lists the cases. Most are seen at opening; of
+//! two only the receiver knows, and the caller tells them ([`Spool::begin_epoch`]). Records that are still there
 //! keep their names, and are read before those of the new epoch.
 //!
 //! | damage                       | what it costs |
@@ -80,7 +85,7 @@
 //! | ------------------------ | ------- | -------------- |
 //! | [`MAX_RECORD_BYTES`]     | 1 MiB   | `TooLarge`, counted |
 //! | [`MAX_SKIP`]             | 2^20    | one skip takes so many seqs, and another the rest |
-//! | `Options::max_bytes`     | yours   | the oldest ordinary segment is dropped and counted as `spool_full`, or the record refused |
+//! | `Options::max_bytes`     | yours   | the oldest ordinary segment is dropped and counted as `spool_full`, or the record refused; `readmit` may go beyond it by a segment |
 //! | [`CRITICAL_SHARE`]       | 1/10 of it | kept for critical records |
 //! | [`MAX_SEGMENT_BYTES`]    | 16 MiB, default 8, at most an eighth of `max_bytes` | a new segment |
 //! | [`MAX_HIDDEN_BYTES`]     | 4 MiB   | `append` syncs by itself |
@@ -94,6 +99,7 @@
 mod crc;
 mod cursor;
 mod disk;
+mod epoch;
 mod error;
 mod fs;
 mod identity;
@@ -116,11 +122,12 @@ mod tests;
 mod verify;
 
 pub use crate::disk::RealDisk;
+pub use crate::epoch::{NewEpoch, NotMoved};
 pub use crate::error::{NotRead, ReadError, Refused, SyncError};
 pub use crate::fs::{Access, Entry, File, Fs, Lock};
 pub use crate::item::{Gap, Next, Position, Reason, Record};
 pub use crate::lane::READ_ATTEMPTS;
-pub use crate::open::{NewEpoch, OpenError, OpenReport};
+pub use crate::open::{OpenError, OpenReport};
 pub use crate::options::{
     CRITICAL_SHARE, DEFAULT_SEGMENT_BYTES, MAX_HIDDEN_BYTES, MAX_SEGMENT_BYTES, Mode, Options, WhenFull,
 };

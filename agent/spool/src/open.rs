@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::Place;
 use crate::cursor::{Cursor, boot_id_field};
+use crate::epoch::NewEpoch;
 use crate::error::SyncError;
-use crate::fs::{Access, Fs, is_no_space};
+use crate::fs::{Access, Fs};
 use crate::identity::Identity;
 use crate::lane::Lane;
 use crate::options::{Mode, Options};
@@ -50,23 +51,6 @@ pub enum OpenError {
         /// What the disk said.
         source: io::Error,
     },
-}
-
-/// Why a new epoch began: each is a case in which going on could give a seq of the old one to another record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NewEpoch {
-    /// There was no spool, or nothing of it could be read.
-    Fresh,
-    /// Both copies of the cursor are gone, and with them how far the seqs had come.
-    CursorLost,
-    /// The last segment does not end with a good record, or cannot be read to its end: it may have had more.
-    TornTail,
-    /// There are fewer records than the cursor knew.
-    TailMissing,
-    /// The last process wrote in mode `Fast` without a clean end, and power may have taken what it had sent.
-    PowerLoss,
-    /// What lies there could not be made durable.
-    SyncFailed,
 }
 
 /// What opening found.
@@ -129,6 +113,9 @@ impl Spool {
             let owner = cursor.as_ref().map_or_else(Uuid::new_v4, |cursor| cursor.owner);
             Identity { owner, eras: Vec::new() }
         });
+        if let Some(cursor) = &cursor {
+            identity.reach(cursor.next);
+        }
         let [ordinary, critical] = lanes;
         let mut settled = [(Class::Ordinary, ordinary), (Class::Critical, critical)]
             .map(|(class, found)| settle(&fs, dir, class, found, &identity, cursor.as_ref(), &mut quarantine));
@@ -165,7 +152,7 @@ impl Spool {
             cursor_copy,
             quarantine,
             dead,
-            counts: Stats::default(),
+            counts: Stats { new_epoch, ..Stats::default() },
             _lock: lock,
         };
         let is_known = stored.as_ref() == Some(&spool.identity);
@@ -195,17 +182,6 @@ impl Spool {
         report.bytes = stats.bytes;
         report.segments = stats.segments;
         report.evicted_records = stats.dropped.spool_full;
-        Ok(())
-    }
-
-    /// A new epoch on a full disk needs room for its name: the oldest ordinary records give way for it, as they would
-    /// for a record.
-    fn store_identity(&mut self) -> io::Result<()> {
-        while let Err(error) = self.identity.store(&*self.fs, &self.dir) {
-            if !is_no_space(&error) || !self.drop_oldest() {
-                return Err(error);
-            }
-        }
         Ok(())
     }
 }

@@ -107,7 +107,7 @@ impl Spool {
     }
 
     /// Writes a frame at the next place, which takes so many seqs.
-    fn write(&mut self, kind: Kind, payload: &[u8], seqs: u64) -> Result<Position, Refused> {
+    pub(crate) fn write(&mut self, kind: Kind, payload: &[u8], seqs: u64) -> Result<Position, Refused> {
         let (lane, frame) = (kind.class().index(), (FRAME_BYTES + payload.len()) as u64);
         if self.lanes[lane].is_full_for(frame, self.options.segment_limit()) {
             self.sync_behind()?;
@@ -168,7 +168,7 @@ impl Spool {
         self.visible = self.next;
     }
 
-    fn make_room(&mut self, class: Class, frame: u64) -> Result<(), Refused> {
+    pub(crate) fn make_room(&mut self, class: Class, frame: u64) -> Result<(), Refused> {
         while self.bytes() + frame + HEADER_BYTES as u64 > self.options.limit(class) {
             if !self.drop_oldest() {
                 return Err(Refused::Full { dir: self.dir.clone(), max_bytes: self.options.max_bytes });

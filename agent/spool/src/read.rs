@@ -9,7 +9,7 @@ use crate::error::{NotRead, ReadError};
 use crate::item::{Gap, Next, Position, Reason, Record};
 use crate::lane::Lane;
 use crate::queue::Spool;
-use crate::record::{Found, Kind, Skip};
+use crate::record::{Class, Found, Kind, Skip};
 
 /// Records read and not acked. A receiver that confirms nothing must not make us remember more.
 pub const MAX_IN_FLIGHT: usize = 16_384;
@@ -17,10 +17,21 @@ pub const MAX_IN_FLIGHT: usize = 16_384;
 /// Read and not acked.
 pub(crate) struct Sent {
     /// Of the record, or of the last one in a gap.
-    place: Place,
+    pub place: Place,
     /// What to find it by; `None` for a gap that is not on disk.
-    record: Option<Found>,
-    refused: bool,
+    pub record: Option<Found>,
+    pub fate: Fate,
+}
+
+/// What an ack makes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It has arrived.
+    Delivered,
+    /// The receiver will never take it.
+    Refused,
+    /// It has another name now.
+    Moved,
 }
 
 /// What `seek` came to.
@@ -49,7 +60,7 @@ impl Spool {
         self.counts.recovered += u64::from(unknown);
         let last = Place { era: place.era, seq: found.last_seq() };
         self.expected = Place { era: last.era, seq: last.seq.saturating_add(1) };
-        self.in_flight.push_back(Sent { place: last, record: Some(found), refused: false });
+        self.in_flight.push_back(Sent { place: last, record: Some(found), fate: Fate::Delivered });
         self.check_books();
         let position = self.position(place);
         match (found.kind, self.lanes[lane].payload(&found)) {
@@ -94,7 +105,7 @@ impl Spool {
         let reason = if full { Reason::SpoolFull } else { Reason::Corrupt };
         let last = Place { era, seq: last_seq };
         self.expected = Place { era, seq: last_seq + 1 };
-        self.in_flight.push_back(Sent { place: last, record: None, refused: false });
+        self.in_flight.push_back(Sent { place: last, record: None, fate: Fate::Delivered });
         Gap { epoch: self.position(last).epoch, first_seq, last_seq, reason }
     }
 
@@ -113,13 +124,10 @@ impl Spool {
     /// when the receiver knows that it will not come: until then it is read again after a rewind, as a gap is, so that
     /// nothing about the refusal needs to be stored.
     pub fn refuse(&mut self, position: Position, why: &str) -> Result<(), NotRead> {
-        let not_read = NotRead { epoch: position.epoch, seq: position.seq };
-        let place = self.place_read(position)?;
-        let sent = self.in_flight.iter_mut().find(|sent| sent.place == place).ok_or(not_read)?;
-        let Some(found) = sent.record else { return Err(not_read) };
-        let Kind::Record(class) = found.kind else { return Err(not_read) };
-        sent.refused = true;
-        if let Ok(payload) = self.lanes[class.index()].read_again(place, &found) {
+        let (index, found, class) = self.record_in_flight(position)?;
+        let sent = &mut self.in_flight[index];
+        sent.fate = Fate::Refused;
+        if let Ok(payload) = self.lanes[class.index()].read_again(sent.place, &found) {
             let name = format!("{:032x}-{:020}.{}", position.epoch, position.seq, class.as_str());
             self.dead.keep(&*self.fs, &name, &payload);
             self.dead.keep(&*self.fs, &format!("{name}.why"), why.as_bytes());
@@ -134,6 +142,17 @@ impl Spool {
         self.expected = Place { era: self.acked.era, seq: self.acked.seq + 1 };
     }
 
+    /// Where in flight this record is, and what to find it by; gaps are nobody's to refuse or to move.
+    pub(crate) fn record_in_flight(&self, position: Position) -> Result<(usize, Found, Class), NotRead> {
+        let place = self.place_read(position)?;
+        let index = self.in_flight.binary_search_by_key(&place, |sent| sent.place).ok();
+        let found = index.and_then(|index| Some((index, self.in_flight[index].record?)));
+        match found {
+            Some((index, found @ Found { kind: Kind::Record(class), .. })) => Ok((index, found, class)),
+            _ => Err(NotRead { epoch: position.epoch, seq: position.seq }),
+        }
+    }
+
     fn place_read(&self, position: Position) -> Result<Place, NotRead> {
         let Position { epoch, seq } = position;
         let place = self.identity.era_of(epoch).map(|era| Place { era, seq });
@@ -143,11 +162,14 @@ impl Spool {
     }
 
     fn settle_front(&mut self) {
-        let Some(Sent { place, record, refused }) = self.in_flight.pop_front() else { return };
+        let Some(Sent { place, record, fate }) = self.in_flight.pop_front() else { return };
         self.acked = place;
         if record.is_some_and(|found| self.lanes[found.kind.class().index()].confirm(place, found.end())) {
-            let counter = if refused { &mut self.counts.dropped.refused } else { &mut self.counts.delivered };
-            *counter += 1;
+            *match fate {
+                Fate::Delivered => &mut self.counts.delivered,
+                Fate::Refused => &mut self.counts.dropped.refused,
+                Fate::Moved => &mut self.counts.moved,
+            } += 1;
         }
     }
 

@@ -1,5 +1,7 @@
-//! What the spool tells of itself. The books: `appended + recovered = delivered + dropped + waiting`, always.
+//! What the spool tells of itself. The books: `appended + recovered = delivered + moved + dropped +
+//! waiting`, always.
 
+use crate::epoch::NewEpoch;
 use crate::options::Mode;
 
 /// Counts since opening, and sizes now.
@@ -13,9 +15,11 @@ pub struct Stats {
     pub recovered: u64,
     /// Records acked.
     pub delivered: u64,
+    /// Records that were appended again under another name, and are delivered under that one.
+    pub moved: u64,
     /// Records that will not be delivered, by reason.
     pub dropped: Dropped,
-    /// Records accepted or recovered that are neither delivered nor dropped.
+    /// Records accepted or recovered that are neither delivered nor moved nor dropped.
     pub waiting: u64,
     /// The oldest seq that is not acked, in its own epoch; nothing waits at it if `waiting` is 0.
     pub oldest_seq: u64,
@@ -41,6 +45,8 @@ pub struct Stats {
     pub sync_failures: u64,
     /// Cursor writes that failed; each may cost replays, and keeps finished segments until the next.
     pub cursor_failures: u64,
+    /// Why the current epoch began; `None` if it is older than this opening.
+    pub new_epoch: Option<NewEpoch>,
     /// Bytes in `quarantine/`.
     pub quarantine_bytes: u64,
     /// Bytes in `dead/`.
@@ -74,7 +80,7 @@ pub struct TurnedAway {
 impl Stats {
     /// Whether the books agree.
     pub fn is_conserved(&self) -> bool {
-        self.appended + self.recovered == self.delivered + self.dropped.total() + self.waiting
+        self.appended + self.recovered == self.delivered + self.moved + self.dropped.total() + self.waiting
     }
 }
 

@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod life;
 mod model;
+mod names;
 mod room;
 
 use std::path::Path;

@@ -6,7 +6,7 @@ use super::*;
 use crate::Reason;
 use crate::memory::PowerLoss;
 
-/// A life with everything in it that touches the disk: two lanes, rolls, acks, evictions, a clean end and a restart.
+/// A life with everything in it that touches the disk: two lanes, rolls, acks, evictions and new names.
 fn live(model: &mut Model) {
     for round in 0..4u8 {
         for number in 0..6u8 {
@@ -20,6 +20,11 @@ fn live(model: &mut Model) {
             }
         }
         (0..5).all(|_| model.read());
+        match round {
+            1 => model.readmit_at(0),
+            3 => model.begin_epoch(),
+            _ => {}
+        }
         model.ack_last();
         if round == 2 {
             model.checkpoint();

@@ -1,0 +1,121 @@
+//! Names that change while the spool is open. The receiver finds out what we cannot: that it knows records of our epoch
+//! which we do not (a snapshot was restored, a volume cloned), or that a name which we gave is another record's there.
+//! The first is cured by a new epoch, the second by a new name for that one record.
+//!
+//! A record that gets a new name is on disk twice for a moment: the copy is durable before the old place is settled. A
+//! crash between leaves both, never none.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::Place;
+use crate::error::{NotRead, ReadError, Refused, SyncError};
+use crate::fs::is_no_space;
+use crate::item::Position;
+use crate::queue::Spool;
+use crate::read::Fate;
+use crate::record::{FRAME_BYTES, Kind};
+
+/// Why a new epoch began: each is a case in which going on could give a seq of the old one to another record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewEpoch {
+    /// There was no spool, or nothing of it could be read.
+    Fresh,
+    /// Both copies of the cursor are gone, and with them how far the seqs had come.
+    CursorLost,
+    /// The last segment does not end with a good record, or cannot be read to its end: it may have had more.
+    TornTail,
+    /// There are fewer records than the cursor knew.
+    TailMissing,
+    /// The last process wrote in mode `Fast` without a clean end, and power may have taken what it had sent.
+    PowerLoss,
+    /// What lies there could not be made durable.
+    SyncFailed,
+    /// The receiver has later records of the epoch than we gave out: the directory is an older copy of itself.
+    Rewound,
+    /// The receiver has another record at a position that we gave out.
+    PositionTaken,
+}
+
+/// Why a record keeps its name and stays in flight. Rewind: it is read again, or a gap in its place.
+#[derive(Debug, Error)]
+pub enum NotMoved {
+    /// It is not in flight, or no record.
+    #[error(transparent)]
+    NotRead(#[from] NotRead),
+    /// The disk does not give it, or it was dropped for space in the meantime.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The disk takes no copy.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The copy, or the new epoch, could not be made durable. The record may be delivered under both names.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+}
+
+// === impl Spool ===
+
+impl Spool {
+    /// Ends the current epoch and begins another, durably; what was appended before is made durable first. Records
+    /// that wait keep their names and are read before those of the new epoch. After an error the epoch goes on.
+    pub fn begin_epoch(&mut self, why: NewEpoch) -> Result<(), SyncError> {
+        self.sync()?;
+        let before = self.identity.clone();
+        self.identity.forget_before(self.acked.era);
+        self.identity.begin_epoch(Some(self.next.seq), self.next.era);
+        if let Err(source) = self.store_identity() {
+            self.identity = before; // if the new one is on disk after all, its era has no record
+            return Err(SyncError { dir: self.dir.clone(), source });
+        }
+        for lane in &mut self.lanes {
+            lane.finish_segment();
+        }
+        self.next = Place { era: self.identity.current().map_or(self.next.era, |era| era.number), seq: 1 };
+        self.visible = self.next;
+        self.counts.new_epoch = Some(why);
+        self.retire();
+        self.check_books();
+        Ok(())
+    }
+
+    /// The receiver has another record under this name: the record is appended again, in an epoch in which nothing has
+    /// its name (a new one, if its own is the current one), made durable, and counts as moved. Like an ack, this says
+    /// that everything before it has arrived. In a full spool it is let in beyond the bound: if it had to wait for
+    /// room, nothing behind it could be acked, and there would be none. Returns the new name.
+    pub fn readmit(&mut self, position: Position) -> Result<Position, NotMoved> {
+        let (index, found, class) = self.record_in_flight(position)?;
+        let place = self.in_flight[index].place;
+        let read = self.lanes[class.index()].read_again(place, &found);
+        let payload = read.map_err(|source| ReadError { dir: self.dir.clone(), source })?;
+        if place.era == self.next.era {
+            self.begin_epoch(NewEpoch::PositionTaken)?;
+        }
+        drop(self.make_room(class, (FRAME_BYTES + payload.len()) as u64)); // as far as it can
+        let moved = self.write(Kind::Record(class), &payload, 1)?;
+        self.counts.appended += 1;
+        self.counts.appended_bytes += payload.len() as u64;
+        self.sync()?;
+        self.in_flight[index].fate = Fate::Moved;
+        self.ack(position)?;
+        drop(self.checkpoint()); // so that a restart does not send the old name again; counted if it fails
+        Ok(moved)
+    }
+
+    /// The highest seq given out in the current epoch; 0 if none was.
+    pub fn last_seq(&self) -> u64 {
+        self.next.seq - 1
+    }
+
+    /// Writes down the eras. On a full disk that needs room for a name: the oldest ordinary records give way for it, as
+    /// they would for a record.
+    pub(crate) fn store_identity(&mut self) -> io::Result<()> {
+        while let Err(error) = self.identity.store(&*self.fs, &self.dir) {
+            if !is_no_space(&error) || !self.drop_oldest() {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! New names while the spool is open: epochs that begin, records that move.
+
+use super::*;
+use crate::memory::{EIO, Operation, PowerLoss};
+use crate::{NewEpoch, NotMoved, Reason, WhenFull};
+
+fn positions(seen: &[Seen]) -> Vec<Position> {
+    seen.iter().filter_map(|seen| if let Seen::Record(position, ..) = seen { Some(*position) } else { None }).collect()
+}
+
+#[test]
+fn after_begin_epoch_what_waits_keeps_its_names_and_comes_first_also_after_a_restart() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 4);
+    let old = spool.epoch();
+    spool.append(Class::Ordinary, b"pending").unwrap();
+    assert_eq!((spool.last_seq(), spool.stats().new_epoch), (5, Some(NewEpoch::Fresh)));
+    spool.begin_epoch(NewEpoch::Rewound).unwrap();
+    assert_eq!((spool.last_seq(), spool.stats().new_epoch), (0, Some(NewEpoch::Rewound)));
+    assert_ne!(spool.epoch(), old);
+    let new = spool.append(Class::Ordinary, b"new").unwrap();
+    assert_eq!(new, Position { epoch: spool.epoch(), seq: 1 });
+    spool.sync().unwrap();
+    let expected: Vec<_> = (1..=5).map(|seq| Position { epoch: old, seq }).chain([new]).collect();
+    assert_eq!(positions(&drain(&mut spool)), expected, "what was pending was made durable first");
+    drop(spool);
+    disk.lose_power(PowerLoss::DropsAll);
+    let (mut spool, report) = open(&disk);
+    assert_eq!((report.epoch, report.new_epoch, spool.stats().new_epoch), (new.epoch, None, None));
+    assert_eq!(positions(&drain(&mut spool)), expected);
+    spool.ack(new).unwrap();
+    assert_eq!((spool.stats().waiting, spool.stats().segments), (0, 1));
+}
+
+#[test]
+fn an_epoch_without_a_record_ends_as_any_other() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 2);
+    for _ in 0..100 {
+        spool.begin_epoch(NewEpoch::Rewound).unwrap();
+    }
+    let last = spool.append(Class::Ordinary, b"x").unwrap();
+    spool.close().unwrap();
+    let (mut spool, report) = open(&disk);
+    assert_eq!((report.new_epoch, report.epoch), (None, last.epoch));
+    let seen = drain(&mut spool);
+    assert_eq!((seqs(&seen), gaps(&seen)), (vec![1, 2, 1], vec![]));
+}
+
+#[test]
+fn an_epoch_that_could_not_begin_is_gone_on_in_and_its_later_records_are_missed_when_they_are_lost() {
+    for operation in [Operation::Sync, Operation::Rename, Operation::SyncDir] {
+        let disk = MemoryDisk::default();
+        let mut spool = filled(&disk, Mode::Durable, 2);
+        let old = spool.epoch();
+        disk.fail(operation, 0, 9, EIO);
+        assert!(spool.begin_epoch(NewEpoch::Rewound).is_err());
+        disk.heal();
+        assert_eq!((spool.epoch(), spool.last_seq()), (old, 2));
+        assert_eq!(spool.append(Class::Critical, b"later").unwrap(), Position { epoch: old, seq: 3 });
+        spool.sync().unwrap();
+        spool.checkpoint().unwrap();
+        drop(spool);
+        let lost = disk.files(dir()).into_iter().find(|path| path.to_string_lossy().contains("critical")).unwrap();
+        crate::fs::Fs::remove(&disk, &lost).unwrap();
+        let (mut spool, _) = open(&disk);
+        let gap = Gap { epoch: old, first_seq: 3, last_seq: 3, reason: Reason::Corrupt };
+        assert_eq!(drain(&mut spool).last(), Some(&Seen::Gap(gap)), "{operation:?}");
+    }
+}
+
+#[test]
+fn a_record_whose_name_is_taken_gets_another_in_a_new_epoch_and_what_was_before_it_has_arrived() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 6);
+    let at = |seq| Position { epoch: spool.epoch(), seq };
+    let (four, five, six) = (at(4), at(5), at(6));
+    drain(&mut spool);
+    let moved = spool.readmit(five).unwrap();
+    assert_eq!(spool.stats().new_epoch, Some(NewEpoch::PositionTaken));
+    assert_eq!((moved.epoch, moved.seq), (spool.epoch(), 1));
+    let next = spool.readmit(six).unwrap();
+    assert_eq!(next, Position { seq: 2, ..moved }, "its own epoch is not the current one any more");
+    let stats = spool.stats();
+    assert_eq!((stats.appended, stats.delivered, stats.moved, stats.waiting), (8, 4, 2, 2));
+    let copies = [
+        Seen::Record(moved, Class::Critical, payload(5)), // the fifth is
+        Seen::Record(next, Class::Ordinary, payload(6)),
+    ];
+    assert_eq!(drain(&mut spool), copies);
+    assert!(matches!(spool.readmit(four), Err(NotMoved::NotRead(_))), "it is done");
+    drop(spool);
+    disk.lose_power(PowerLoss::DropsAll);
+    assert_eq!(drain(&mut open(&disk).0), copies, "the old names do not come again");
+}
+
+#[test]
+fn a_record_that_cannot_be_copied_stays_in_flight_under_its_name() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 3);
+    let two = Position { epoch: spool.epoch(), seq: 2 };
+    let before = drain(&mut spool);
+    disk.fail(Operation::Read, 0, 1, EIO);
+    assert!(matches!(spool.readmit(two), Err(NotMoved::Read(_))));
+    disk.fail(Operation::Sync, 0, 9, EIO);
+    assert!(matches!(spool.readmit(two), Err(NotMoved::Sync(_))));
+    disk.heal();
+    disk.fail(Operation::Create, 1, 1, EIO); // after the identity
+    assert!(matches!(spool.readmit(two), Err(NotMoved::Refused(_))));
+    assert_eq!((spool.stats().moved, spool.stats().delivered, spool.stats().waiting), (0, 0, 3));
+    spool.rewind();
+    assert_eq!(drain(&mut spool), before);
+    spool.readmit(two).unwrap();
+    assert_eq!((spool.stats().moved, spool.stats().delivered, spool.stats().waiting), (1, 1, 2));
+}
+
+#[test]
+fn a_record_that_was_damaged_meanwhile_is_not_given_a_new_checksum() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 3);
+    drain(&mut spool);
+    let path = disk.files(dir()).into_iter().find(|path| path.to_string_lossy().contains("ordinary")).unwrap();
+    let file = crate::fs::Fs::open(&disk, &path, crate::Access::Write).unwrap();
+    file.write_at(&[0xA5; 4], crate::segment::HEADER_BYTES as u64 + 30).unwrap();
+    let one = Position { epoch: spool.epoch(), seq: 1 };
+    assert!(matches!(spool.readmit(one), Err(NotMoved::Read(_))));
+    spool.rewind();
+    assert_eq!(gaps(&drain(&mut spool)).len(), 1, "a gap takes its place");
+}
+
+#[test]
+fn in_a_spool_without_room_a_record_still_gets_its_new_name() {
+    for when_full in [WhenFull::DropOldest, WhenFull::RefuseNew] {
+        let disk = MemoryDisk::default();
+        let options = Options { max_bytes: 4000, when_full, ..options(Mode::Durable) };
+        let (mut spool, _) = open_with(&disk, options);
+        while spool.append(Class::Critical, &payload(1)).is_ok() {}
+        spool.sync().unwrap();
+        let (bytes, epoch) = (spool.stats().bytes, spool.epoch());
+        let last = drain(&mut spool).len() as u64;
+        for seq in 1..=last {
+            spool.readmit(Position { epoch, seq }).unwrap();
+            assert!(spool.stats().bytes <= bytes + 2 * 512, "at most a segment more");
+        }
+        assert_eq!((spool.stats().moved, spool.stats().waiting), (last, last));
+        assert_eq!(seqs(&drain(&mut spool)), (1..=last).collect::<Vec<_>>());
+    }
+}
