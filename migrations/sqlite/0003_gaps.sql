@@ -1,0 +1,19 @@
+-- The ledger: what agents' streams lack. Each sequence number stands here once, under the reason that was told first.
+-- Pruned with `retention.agents`.
+CREATE TABLE gaps (
+    agent_id   BLOB    NOT NULL,
+    epoch      BLOB    NOT NULL,
+    generation INTEGER NOT NULL,  -- that of the epoch: orders gaps over epochs
+    first_seq  INTEGER NOT NULL CHECK (first_seq > 0),
+    last_seq   INTEGER NOT NULL CHECK (last_seq >= first_seq),
+    records    INTEGER GENERATED ALWAYS AS (last_seq - first_seq + 1) VIRTUAL,
+    reason     TEXT    NOT NULL,
+    from_at    INTEGER,           -- newest sample before it, in the order of positions; null: none came before
+    until_at   INTEGER,           -- oldest sample after it; null: none came yet
+    noted_at   INTEGER NOT NULL,
+    PRIMARY KEY (agent_id, epoch, first_seq)
+) STRICT, WITHOUT ROWID;
+
+-- Few: those after which nothing came yet.
+CREATE INDEX gaps_open ON gaps (agent_id) WHERE until_at IS NULL;
+CREATE INDEX gaps_by_age ON gaps (noted_at);
