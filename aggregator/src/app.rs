@@ -10,9 +10,12 @@
 use crate::config::{Config, Retention};
 use crate::descriptors;
 use crate::http::{self, Front, Health, Pages, Part};
-use crate::ingest::accept::CONNECTIONS_MAX;
+use crate::ingest::accept::{CONNECTIONS_MAX, Terms};
+use crate::ingest::arrivals::Arrivals;
+use crate::ingest::server::Keepalive;
+use crate::ingest::watch::Patience;
 use crate::ingest::writer::Writer;
-use crate::ingest::{Gate, IngestService, Streams, server};
+use crate::ingest::{Gate, IngestService, Porter, Streams, server};
 use crate::live::Live;
 use crate::meters::Meters;
 use crate::notify::{Notifier, Webhook};
@@ -38,7 +41,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a running evaluation may take.
 const RULES_DEADLINE: Duration = Duration::from_secs(5);
-/// How long streams may take to get their last acks: a commit on a slow disk.
+/// How long streams may take to get their last acks: a commit on a slow disk. A second longer than connections may stay
+/// (`ingest::watch`), so that silent ones do not make the phase overdue.
 const STREAMS_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the last commit may take.
 const WRITER_DEADLINE: Duration = Duration::from_secs(5);
@@ -135,6 +139,7 @@ struct Shared {
     /// The pages' door and the agents', closed at first.
     front: Arc<Front>,
     gate: Gate,
+    porter: Porter,
     grpc: SocketAddr,
     http: SocketAddr,
 }
@@ -170,8 +175,16 @@ impl App {
         let phases = Phases::new(&mut drain);
         let front = Arc::new(Front::new(telemetry.clone(), clock.clone()));
         phases.http.spawn("http", http::serve(pages, front.clone(), phases.http.token()));
-        let gate = Gate::new(meters.ingest.refused.clone());
-        server::spawn(&phases.streams, agents, connections, meters.ingest.accept_pauses.clone(), gate.clone());
+        let porter = Porter::new(Arrivals::default(), clock.clone(), meters.ingest.refused.clone());
+        let gate = Gate::new(porter.clone());
+        let terms = Terms {
+            most: connections,
+            patience: Patience::default(),
+            stop: phases.streams.token(),
+            pauses: meters.ingest.accept_pauses.clone(),
+            closed: meters.ingest.closed.clone(),
+        };
+        server::spawn(&phases.streams, agents, terms, Keepalive::default(), gate.clone());
         let shared = Shared {
             live: Arc::new(Live::new(config.limits, clock.clone(), Vec::new())),
             health: Arc::new(Health::new(clock.monotonic())),
@@ -182,6 +195,7 @@ impl App {
             bell: Arc::default(),
             front,
             gate,
+            porter,
             grpc,
             http,
         };
@@ -314,6 +328,7 @@ impl Shared {
             meters: ingest,
             phase: phases.streams.clone(),
             streams: Arc::new(Streams::default()),
+            porter: self.porter.clone(),
         });
     }
 

@@ -14,19 +14,22 @@
 //!
 //! `stream` serves one after its hello; this file lets it in and sees it off.
 //!
-//! Limits: [`STREAMS_MAX`], [`accept::CONNECTIONS_MAX`], [`HELLO_TIMEOUT`], the transport's message size.
+//! Limits: [`STREAMS_MAX`], [`accept::CONNECTIONS_MAX`], [`arrivals::RATE`], [`HELLO_TIMEOUT`], the transport's message size.
 
 pub mod accept;
 pub mod admit;
+pub mod arrivals;
 pub mod gate;
 pub mod missing;
 mod refusal;
 pub mod server;
 mod stream;
 mod streams;
+pub mod watch;
 pub mod writer;
 
 pub use gate::Gate;
+pub use refusal::Porter;
 pub use streams::{STREAMS_MAX, Streams};
 
 use crate::live::{Live, State};
@@ -37,7 +40,7 @@ use proto::limits::WINDOW_BATCHES;
 use proto::message::{FromAgent, Hello, Refusal, RefusalReason, ToAgent};
 use proto::refused::Refused;
 use proto::sample::Timestamp;
-use refusal::{refusal, send_away, unavailable};
+use refusal::{Away, refusal, tell};
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
 use runtime::drain::Phase;
@@ -54,8 +57,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// How long a stream may take to say hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// What an agent hears when its stream ends and nothing is wrong with it.
-const ENDING: &str = "this stream ends; come back";
 /// Answers between us and the transport: a window of them, and a refusal at the end.
 const OUTBOUND: usize = 2 * WINDOW_BATCHES;
 
@@ -76,6 +77,8 @@ pub struct IngestService {
     pub phase: Phase,
     /// The open streams.
     pub streams: Arc<Streams>,
+    /// Admits arrivals and sends agents away.
+    pub porter: Porter,
 }
 
 #[tonic::async_trait]
@@ -84,9 +87,13 @@ impl Ingest for IngestService {
 
     async fn stream(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::StreamStream>, Status> {
         let (out, outbound) = mpsc::channel(OUTBOUND);
+        let in_use = request.extensions().get::<watch::Uses>().map(watch::Uses::begin);
         let (service, inbound) = (self.clone(), request.into_inner());
         let stop = self.phase.token();
-        self.phase.spawn_transient(async move { service.serve(inbound, out, stop).await });
+        self.phase.spawn_transient(async move {
+            service.serve(inbound, out, stop).await;
+            drop(in_use);
+        });
         Ok(Response::new(ReceiverStream::new(outbound)))
     }
 }
@@ -102,7 +109,7 @@ impl IngestService {
             Ok(welcomed) => welcomed,
             Err(None) => return,
             Err(Some(refusal)) => {
-                send_away(&out, refusal);
+                tell(&out, refusal);
                 return;
             }
         };
@@ -110,7 +117,7 @@ impl IngestService {
         let place = self.streams.claim(hello.agent_id, &stop);
         match self.note_hello(&hello).await {
             Ok(()) => self.run(&place, &mut inbound, &out).await,
-            Err(refusal) => send_away(&out, refusal),
+            Err(refusal) => tell(&out, refusal),
         }
         self.streams.forget(&place);
     }
@@ -122,13 +129,14 @@ impl IngestService {
         stop: &CancellationToken,
     ) -> Result<(OwnedSemaphorePermit, Hello), Option<Refusal>> {
         let Some(room) = self.streams.room() else {
-            self.meters.refused.with_label_values(&["too_many_streams"]).inc();
-            return Err(Some(unavailable("this aggregator serves as many agents as it may")));
+            return Err(Some(self.porter.send_away(Away::TooManyStreams)));
         };
-        tokio::select! {
-            hello = self.hear_hello(inbound) => Ok((room, hello?)),
-            () = stop.cancelled() => Err(Some(unavailable(ENDING))),
-        }
+        let hello = tokio::select! {
+            hello = self.hear_hello(inbound) => hello?,
+            () = stop.cancelled() => return Err(Some(self.porter.send_away(Away::StreamEnds))),
+        };
+        self.porter.admit()?;
+        Ok((room, hello))
     }
 
     async fn run(
@@ -141,7 +149,7 @@ impl IngestService {
         match stream.run(inbound).await {
             End::Gone | End::Told => tracing::info!(agent = %place.agent_id, "stream ended"),
             End::Goodbye => self.keep_goodbye(place).await,
-            End::Ours(refusal) => send_away(out, refusal),
+            End::Ours(refusal) => tell(out, refusal),
         }
     }
 
@@ -169,13 +177,12 @@ impl IngestService {
 
     async fn note_hello(&self, hello: &Hello) -> Result<(), Refusal> {
         if !self.live.make_room_for(hello.agent_id) {
-            self.meters.refused.with_label_values(&["too_many_agents"]).inc();
-            return Err(unavailable("this aggregator knows as many agents as it may"));
+            return Err(self.porter.send_away(Away::TooManyAgents));
         }
         let row = self.live.hello(hello);
         if let Err(error) = self.store.save_agent(&row).await {
             tracing::warn!(error = chain(&error), agent = %hello.agent_id, "agent not noted; it shall come back");
-            return Err(unavailable("the database does not answer"));
+            return Err(self.porter.send_away(Away::DatabaseAway));
         }
         tracing::info!(agent = %hello.agent_id, service = hello.service, instance = hello.instance, "agent connected");
         Ok(())

@@ -11,6 +11,8 @@ pub struct IngestMeters {
     pub streams: Gauge,
     /// Times that connections were left waiting, by reason.
     pub accept_pauses: IntCounterVec,
+    /// Connections that we closed, by reason.
+    pub closed: IntCounterVec,
     /// Batches by outcome.
     pub batches: IntCounterVec,
     /// Samples stored.
@@ -92,6 +94,7 @@ impl Meters {
             ingest: IngestMeters {
                 streams: telemetry.gauge(&rows::INGEST_STREAMS),
                 accept_pauses: telemetry.counters(&rows::INGEST_ACCEPT_PAUSES_TOTAL),
+                closed: telemetry.counters(&rows::INGEST_CONNECTIONS_CLOSED_TOTAL),
                 batches: telemetry.counters(&rows::INGEST_BATCHES_TOTAL),
                 samples: telemetry.counter(&rows::INGEST_SAMPLES_TOTAL),
                 refused: telemetry.counters(&rows::INGEST_REFUSED_BATCHES_TOTAL),

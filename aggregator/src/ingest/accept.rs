@@ -1,8 +1,10 @@
 //! Agents' connections: how many there may be, and what happens when the system gives no more.
 //!
 //! Beyond the limit the next connection waits in the kernel's queue. Where the system has no file descriptor left,
-//! accepting pauses; tonic alone would try again at once, and again, on a whole core.
+//! accepting pauses; tonic alone would try again at once, and again, on a whole core. Each connection is watched
+//! ([`super::watch`]), so that nobody keeps a place without using it.
 
+use super::watch::{Patience, Uses, Watch};
 use futures::Stream;
 use futures::stream::unfold;
 use prometheus::IntCounterVec;
@@ -15,36 +17,49 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 
 /// Connections at a time: one for each stream there may be, and some whose agents are being sent away.
 pub const CONNECTIONS_MAX: usize = super::STREAMS_MAX + 256;
 /// How long accepting pauses where the system gives no connection: descriptors come free when others end.
 const PAUSE: Duration = Duration::from_millis(500);
-/// TCP's own probe, for peers that never got to HTTP/2.
+/// TCP's own probe, beside the watch: it keeps the way open through a network that forgets quiet connections.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// One agent's connection.
 pub struct Connection {
     stream: TcpStream,
+    watch: Watch,
     /// Given back when the connection is dropped.
     _place: OwnedSemaphorePermit,
+}
+
+/// How connections are taken.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How many at a time.
+    pub most: usize,
+    /// How long each may be of no use.
+    pub patience: Patience,
+    /// Cancelled when we end.
+    pub stop: CancellationToken,
+    /// Counts the times that others were left waiting, by reason.
+    pub pauses: IntCounterVec,
+    /// Counts the connections that we closed, by reason.
+    pub closed: IntCounterVec,
 }
 
 /// What accepting needs from one connection to the next.
 struct Accept {
     listener: TcpListener,
     places: Arc<Semaphore>,
-    pauses: IntCounterVec,
+    terms: Terms,
 }
 
-/// Connections as they come, `most` at a time; pauses are counted in `pauses`. It never ends.
-pub fn incoming(
-    listener: TcpListener,
-    most: usize,
-    pauses: IntCounterVec,
-) -> impl Stream<Item = io::Result<Connection>> + Send {
-    let accept = Accept { listener, places: Arc::new(Semaphore::new(most)), pauses };
+/// Connections as they come. It never ends.
+pub fn incoming(listener: TcpListener, terms: Terms) -> impl Stream<Item = io::Result<Connection>> + Send {
+    let accept = Accept { listener, places: Arc::new(Semaphore::new(terms.most)), terms };
     unfold(accept, |accept: Accept| async move { Some((Ok(accept.next().await?), accept)) })
 }
 
@@ -52,15 +67,16 @@ impl Accept {
     /// `None` would be a closed semaphore, and nobody closes it.
     async fn next(&self) -> Option<Connection> {
         if self.places.available_permits() == 0 {
-            self.pauses.with_label_values(&["connections"]).inc();
+            self.terms.pauses.with_label_values(&["connections"]).inc();
             tracing::warn!("as many agents are connected as there may be; the next ones wait");
         }
         let place = self.places.clone().acquire_owned().await.ok()?;
         let stream = self.accept().await;
-        // Without these it is only slower: an ack waits for company, a dead peer is noticed by HTTP/2 alone.
+        // Without these it is only slower: an ack waits for company, a quiet way through the network is forgotten.
         let _ = stream.set_nodelay(true);
         let _ = set_socket_keepalive(&stream, true).and_then(|()| set_tcp_keepidle(&stream, TCP_KEEPALIVE));
-        Some(Connection { stream, _place: place })
+        let watch = Watch::new(self.terms.patience, self.terms.stop.clone(), self.terms.closed.clone());
+        Some(Connection { stream, watch, _place: place })
     }
 
     async fn accept(&self) -> TcpStream {
@@ -69,7 +85,7 @@ impl Accept {
                 Ok((stream, _)) => return stream,
                 Err(error) if is_of_the_peer(error.kind()) => {}
                 Err(error) => {
-                    self.pauses.with_label_values(&["error"]).inc();
+                    self.terms.pauses.with_label_values(&["error"]).inc();
                     tracing::warn!(%error, pause = ?PAUSE, "no connection accepted; is the limit of open files (ulimit -n) too low?");
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -84,21 +100,28 @@ fn is_of_the_peer(kind: ErrorKind) -> bool {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Uses;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Uses {
+        self.watch.uses()
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        self.watch.check(cx)?;
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.watch.heard();
+        }
+        read
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.watch.check(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -107,6 +130,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.watch.check(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
@@ -136,8 +160,10 @@ mod tests {
     async fn beyond_the_limit_a_connection_waits_until_another_ends_and_that_is_counted() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let pauses = Meters::new(&Telemetry::default(), "sqlite").ingest.accept_pauses;
-        let mut incoming = pin!(incoming(listener, 1, pauses.clone()));
+        let meters = Meters::new(&Telemetry::default(), "sqlite").ingest;
+        let (pauses, closed) = (meters.accept_pauses, meters.closed);
+        let (patience, stop) = (Patience::default(), CancellationToken::new());
+        let mut incoming = pin!(incoming(listener, Terms { most: 1, patience, stop, pauses: pauses.clone(), closed }));
         let (_one, _two) =
             (TcpStream::connect(address).await.expect("queued"), TcpStream::connect(address).await.expect("queued"));
         let first = incoming.next().await.expect("it never ends").expect("accepted");

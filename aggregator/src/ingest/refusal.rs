@@ -1,22 +1,98 @@
 //! What an agent is told that is turned away: why, and when to come back.
 
+use super::arrivals::Arrivals;
+use prometheus::IntCounterVec;
 use proto::message::{Position, Refusal, RefusalReason, ToAgent};
-use std::time::Duration;
+use runtime::clock::Clock;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-/// What an agent is told to wait when we cannot serve it now; it adds its own jitter.
-pub(super) const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Why an agent is sent away for now; nothing is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Away {
+    /// The database is not open yet, or the head not restored.
+    Starting,
+    /// As many streams as there may be.
+    TooManyStreams,
+    /// As many agents as there may be.
+    TooManyAgents,
+    /// Too many say hello at once.
+    TooManyArrivals,
+    /// We end, or a newer stream of the same agent came.
+    StreamEnds,
+    /// The agent could not be noted.
+    DatabaseAway,
+    /// A batch could not be stored, and shall come again.
+    BatchNotTaken,
+}
+
+/// Admits arrivals at their rate, and sends agents away, each with a time of its own to come back. Clones share the rate.
+#[derive(Clone)]
+pub struct Porter {
+    arrivals: Arc<Arrivals>,
+    clock: Arc<dyn Clock>,
+    refused: IntCounterVec,
+}
+
+// === impl Away ===
+
+impl Away {
+    /// The word under which it is counted.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::TooManyStreams => "too_many_streams",
+            Self::TooManyAgents => "too_many_agents",
+            Self::TooManyArrivals => "too_many_arrivals",
+            Self::StreamEnds => "stream_ends",
+            Self::DatabaseAway => "database_away",
+            Self::BatchNotTaken => "batch_not_taken",
+        }
+    }
+
+    /// What the agent is told.
+    fn message(self) -> &'static str {
+        match self {
+            Self::Starting => "this aggregator is starting",
+            Self::TooManyStreams => "this aggregator serves as many agents as it may",
+            Self::TooManyAgents => "this aggregator knows as many agents as it may",
+            Self::TooManyArrivals => {
+                "more agents come at once than this aggregator admits; come back when it is your turn"
+            }
+            Self::StreamEnds => "this stream ends; come back",
+            Self::DatabaseAway => "the database does not answer",
+            Self::BatchNotTaken => "the database did not take a batch; send it again",
+        }
+    }
+}
+
+// === impl Porter ===
+
+impl Porter {
+    /// Counts in `refused` those that it sends away.
+    pub fn new(arrivals: Arrivals, clock: Arc<dyn Clock>, refused: IntCounterVec) -> Self {
+        Self { arrivals: Arc::new(arrivals), clock, refused }
+    }
+
+    /// Admits an agent that said hello, where the rate allows it.
+    pub(super) fn admit(&self) -> Result<(), Refusal> {
+        if self.arrivals.admit(self.clock.monotonic()) { Ok(()) } else { Err(self.send_away(Away::TooManyArrivals)) }
+    }
+
+    /// What an agent is told that is sent away for now; counted.
+    pub(super) fn send_away(&self, why: Away) -> Refusal {
+        self.refused.with_label_values(&[why.reason()]).inc();
+        let retry_after = Some(self.arrivals.come_back(self.clock.monotonic()));
+        Refusal { retry_after, ..refusal(RefusalReason::Unavailable, None, why.message()) }
+    }
+}
 
 pub(super) fn refusal(reason: RefusalReason, position: Option<Position>, message: &str) -> Refusal {
     Refusal { reason, position, message: message.into(), retry_after: None }
 }
 
-pub(super) fn unavailable(message: &str) -> Refusal {
-    Refusal { retry_after: Some(RETRY_AFTER), ..refusal(RefusalReason::Unavailable, None, message) }
-}
-
 /// Says why, where there is room for it: who reads nothing is not waited for.
-pub(super) fn send_away(out: &mpsc::Sender<Result<ToAgent, Status>>, refusal: Refusal) {
+pub(super) fn tell(out: &mpsc::Sender<Result<ToAgent, Status>>, refusal: Refusal) {
     let _ = out.try_send(Ok(ToAgent::Refusal(refusal)));
 }

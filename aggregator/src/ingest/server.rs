@@ -1,8 +1,7 @@
 //! The agents' gRPC server: the transport's settings and limits.
 
 use super::Gate;
-use super::accept::incoming;
-use prometheus::IntCounterVec;
+use super::accept::{Terms, incoming};
 use proto::grpc::IngestServer;
 use proto::limits::MESSAGE_MAX_BYTES;
 use runtime::drain::Phase;
@@ -11,11 +10,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 
-/// A peer that is gone without a word is noticed after these two: a ping this often, an answer within that. Without
-/// them file descriptors leak.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// See [`KEEPALIVE_INTERVAL`].
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// gRPC streams of one connection; an agent opens one.
 const STREAMS_PER_CONNECTION: u32 = 16;
 /// HTTP/2 flow control: what one stream and one connection may send ahead.
@@ -25,14 +19,30 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Headers of a request.
 const HEADERS_MAX_BYTES: u32 = 16 * 1024;
 
-/// Serves agents until the phase ends, `connections` at a time; where others waited is counted in `pauses`.
-pub fn spawn(phase: &Phase, listener: TcpListener, connections: usize, pauses: IntCounterVec, gate: Gate) {
+/// HTTP/2's own sign of life. A peer that is gone without a word is noticed after these two: a ping this often, an answer
+/// within that. Without them file descriptors leak. What they do not see is `watch`'s.
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// Between two pings.
+    pub interval: Duration,
+    /// For the answer.
+    pub timeout: Duration,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(20) }
+    }
+}
+
+/// Serves agents until the phase ends, on these terms.
+pub fn spawn(phase: &Phase, listener: TcpListener, terms: Terms, keepalive: Keepalive, gate: Gate) {
     let ingest = IngestServer::new(gate)
         .max_decoding_message_size(MESSAGE_MAX_BYTES)
         .max_encoding_message_size(MESSAGE_MAX_BYTES);
     let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_keepalive_interval(Some(keepalive.interval))
+        .http2_keepalive_timeout(Some(keepalive.timeout))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -40,7 +50,7 @@ pub fn spawn(phase: &Phase, listener: TcpListener, connections: usize, pauses: I
         .add_service(ingest);
     let stop = phase.token();
     phase.spawn("grpc", async move {
-        let incoming = incoming(listener, connections, pauses);
+        let incoming = incoming(listener, terms);
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
             tracing::error!(error = chain(&error), "gRPC server failed");
         }

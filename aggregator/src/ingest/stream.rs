@@ -7,10 +7,10 @@
 //! Limits: `WINDOW_BATCHES`, [`SAY_MAX`].
 
 use super::admit::{Admission, Admitted};
-use super::refusal::{refusal, unavailable};
+use super::refusal::{Away, refusal};
 use super::streams::Place;
 use super::writer::{Committed, Lane};
-use super::{ENDING, IngestService, missing};
+use super::{IngestService, missing};
 use crate::store::{BatchRow, Stored};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -133,7 +133,7 @@ impl Stream<'_> {
                 },
                 // The only sign of its end while nothing is read, since a whole window waits for the database.
                 () = self.out.closed(), if line == Line::Stands => end = Some(End::Gone),
-                () = self.place.stop.cancelled(), if line == Line::Stands => end = Some(End::Ours(unavailable(ENDING))),
+                () = self.place.stop.cancelled(), if line == Line::Stands => end = Some(self.ends()),
             }
             if line == Line::Stands && end.is_some() {
                 self.service.meters.streams.dec();
@@ -191,7 +191,7 @@ impl Stream<'_> {
             () = self.out.closed() => return Err(End::Gone),
             () = self.place.stop.cancelled() => None,
         };
-        stored.ok_or_else(|| End::Ours(unavailable(ENDING)))
+        stored.ok_or_else(|| self.ends())
     }
 
     /// Hands a gap to the writer in the place of a batch, if it has one.
@@ -231,7 +231,7 @@ impl Stream<'_> {
                 }
                 Ok(self.refuse(position, &why))
             }
-            Answer::Lost => Err(End::Ours(unavailable("the database did not take a batch; send it again"))),
+            Answer::Lost => Err(End::Ours(self.service.porter.send_away(Away::BatchNotTaken))),
         }
     }
 
@@ -246,6 +246,11 @@ impl Stream<'_> {
             () = tokio::time::sleep(SAY_MAX) => Err(End::Gone),
             () = self.place.stop.cancelled() => Err(End::Gone),
         }
+    }
+
+    /// We end, or a newer stream came.
+    fn ends(&self) -> End {
+        End::Ours(self.service.porter.send_away(Away::StreamEnds))
     }
 
     fn refuse(&self, position: Option<Position>, why: &Refused) -> ToAgent {

@@ -11,6 +11,7 @@ pub(super) const AGGREGATOR_ROWS: &[&Metric] = &[
     &AGENT_CLOCK_OFFSET_SECONDS,
     &INGEST_STREAMS,
     &INGEST_ACCEPT_PAUSES_TOTAL,
+    &INGEST_CONNECTIONS_CLOSED_TOTAL,
     &INGEST_BATCHES_TOTAL,
     &INGEST_SAMPLES_TOTAL,
     &INGEST_REFUSED_BATCHES_TOTAL,
@@ -81,6 +82,14 @@ pub const INGEST_ACCEPT_PAUSES_TOTAL: Metric = Metric {
     labels: &["reason"],
     help: "Times that agents' connections were left waiting, by reason: connections (as many as there may be), error (the system gave none, for example for want of open files).",
 };
+/// Connections that we closed.
+pub const INGEST_CONNECTIONS_CLOSED_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_connections_closed_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Agents' connections that the aggregator closed, by reason: silent (nothing was heard for a minute), unused (no stream), ending (it did not end in time when the aggregator did).",
+};
 /// Batches by outcome.
 pub const INGEST_BATCHES_TOTAL: Metric = Metric {
     name: "monitoring_ingest_batches_total",
@@ -98,7 +107,7 @@ pub const INGEST_REFUSED_BATCHES_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &["reason"],
-    help: "Messages of agents that were refused, by reason.",
+    help: "Messages of agents that were refused, and agents that were sent away for now, by reason.",
 };
 /// Samples dropped.
 pub const INGEST_DROPPED_SAMPLES_TOTAL: Metric = Metric {

@@ -2,13 +2,16 @@
 
 use super::fixture::{Database, PATIENCE};
 use super::wire::{self, AsItIs};
+use crate::ingest::accept::Terms;
+use crate::ingest::arrivals::Arrivals;
+use crate::ingest::server::{self, Keepalive};
+use crate::ingest::watch::Patience;
 use crate::ingest::writer::{Door, Writer};
-use crate::ingest::{IngestService, Streams};
+use crate::ingest::{Gate, IngestService, Porter, Streams};
 use crate::live::Live;
 use crate::meters::Meters;
 use futures::FutureExt;
 use proto::convert::{RawBatch, RawHello, SchemaBytes, encode_record};
-use proto::grpc::IngestServer;
 use proto::limits::MESSAGE_MAX_BYTES;
 use proto::message::{FromAgent, Hello, Position, Refusal, ToAgent, Welcome};
 use proto::name::SeriesKey;
@@ -17,15 +20,16 @@ use proto::telemetry::Telemetry;
 use runtime::clock::{Clock, ManualClock};
 use runtime::drain::Drain;
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Endpoint, Server};
+use tonic::transport::Endpoint;
 use tonic::{Request, Streaming};
 use tsdb::Limits;
 use uuid::Uuid;
@@ -43,7 +47,16 @@ pub(super) struct House {
     pub(super) meters: Meters,
     pub(super) drain: Drain,
     door: Door,
-    address: String,
+    pub(super) socket: SocketAddr,
+}
+
+/// The limits of a house.
+pub(super) struct Setting {
+    pub(super) streams: usize,
+    pub(super) connections: usize,
+    pub(super) arrivals: Arrivals,
+    pub(super) patience: Patience,
+    pub(super) keepalive: Keepalive,
 }
 
 /// An agent on the wire.
@@ -54,16 +67,28 @@ pub(super) struct Agent {
     known: HashSet<SchemaId>,
 }
 
+impl Default for Setting {
+    fn default() -> Self {
+        let (patience, keepalive) = (Patience::default(), Keepalive::default());
+        Self { streams: 100, connections: 100, arrivals: Arrivals::default(), patience, keepalive }
+    }
+}
+
 // === impl House ===
 
 impl House {
     /// With an empty database.
     pub(super) async fn new() -> Self {
-        Self::with_room(100).await
+        Self::with(Setting::default()).await
     }
 
     /// For so many streams.
     pub(super) async fn with_room(streams: usize) -> Self {
+        Self::with(Setting { streams, ..Setting::default() }).await
+    }
+
+    /// With other limits.
+    pub(super) async fn with(setting: Setting) -> Self {
         let (database, clock) = (Database::new().await, ManualClock::at(NOW));
         let meters = Meters::new(&Telemetry::default(), "sqlite");
         let live = Arc::new(Live::new(Limits::default(), Arc::new(clock.clone()), Vec::new()));
@@ -73,25 +98,29 @@ impl House {
         let (writer, door) =
             Writer::new(database.store(), shared.clone(), meters.ingest.clone(), meters.store_up.clone());
         commit.spawn("writer", writer.run(commit.token()));
-        let service = IngestService {
+        let porter = Porter::new(setting.arrivals, shared.clone(), meters.ingest.refused.clone());
+        let gate = Gate::new(porter.clone());
+        gate.open(IngestService {
             live: live.clone(),
             store: database.store(),
             writer: door.clone(),
             clock: shared,
             meters: meters.ingest.clone(),
             phase: phase.clone(),
-            streams: Arc::new(Streams::with_room(streams)),
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let server = IngestServer::new(service).max_decoding_message_size(MESSAGE_MAX_BYTES);
-        let stop = phase.token();
-        phase.spawn("grpc", async move {
-            let incoming = TcpListenerStream::new(listener);
-            let served = Server::builder().add_service(server).serve_with_incoming_shutdown(incoming, stop.cancelled());
-            served.await.expect("the server runs");
+            streams: Arc::new(Streams::with_room(setting.streams)),
+            porter,
         });
-        Self { live, database, clock, meters, drain, door, address }
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let socket = listener.local_addr().expect("it is bound");
+        let terms = Terms {
+            most: setting.connections,
+            patience: setting.patience,
+            stop: phase.token(),
+            pauses: meters.ingest.accept_pauses.clone(),
+            closed: meters.ingest.closed.clone(),
+        };
+        server::spawn(&phase, listener, terms, setting.keepalive, gate);
+        Self { live, database, clock, meters, drain, door, socket }
     }
 
     /// Agent number `number`, welcomed.
@@ -104,13 +133,23 @@ impl House {
 
     /// A stream that has not said anything yet.
     pub(super) async fn stranger(&self, number: u128) -> Agent {
-        let channel = Endpoint::from_shared(self.address.clone()).expect("an address").connect().await;
+        self.stranger_at(self.socket, number).await
+    }
+
+    /// One that came another way.
+    pub(super) async fn stranger_at(&self, socket: SocketAddr, number: u128) -> Agent {
+        let channel = Endpoint::from_shared(format!("http://{socket}")).expect("an address").connect().await;
         let (out, outbound) = mpsc::channel(64);
         let mut client = Grpc::new(channel.expect("it listens")).max_encoding_message_size(2 * MESSAGE_MAX_BYTES);
         client.ready().await.expect("it stands");
         let (request, path) = (Request::new(ReceiverStream::new(outbound)), PathAndQuery::from_static(wire::STREAM));
         let response = client.streaming(request, path, AsItIs).await.expect("it answers");
         Agent { id: Uuid::from_u128(number), out: Some(out), inbound: response.into_inner(), known: HashSet::new() }
+    }
+
+    /// How many connections we closed, by reason.
+    pub(super) fn closed(&self, reason: &str) -> u64 {
+        self.meters.ingest.closed.with_label_values(&[reason]).get()
     }
 
     /// Newest value of each series that the agent reports now, sorted by name.

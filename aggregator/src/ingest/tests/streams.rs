@@ -1,7 +1,8 @@
 //! The life of a stream: newer and older, goodbye and silence, room and drain.
 
 use super::fixture::{Weather, until};
-use super::house::{EPOCH, House, NOW, hello};
+use super::house::{EPOCH, House, NOW, Setting, hello};
+use crate::ingest::arrivals::Arrivals;
 use crate::live::State;
 use crate::store::Store;
 use proto::catalog::AGENT_UP;
@@ -286,4 +287,43 @@ async fn a_batch_that_the_database_refuses_is_never_passed_by_a_later_one() {
     let of_bad: Vec<_> =
         house.database.store.log().await.into_iter().filter(|(agent, _)| *agent == Uuid::from_u128(1)).collect();
     assert_eq!(of_bad, [(bad.id, 1)], "3 and 4 wait for 2, else 2 would be taken for a replay");
+}
+
+#[tokio::test]
+async fn agents_beyond_the_rate_are_told_one_after_the_other_when_to_come_and_are_let_in_then() {
+    let house = House::with(Setting { arrivals: Arrivals::new(10, 2), ..Setting::default() }).await;
+    let (_one, _two) = (house.agent(1).await, house.agent(2).await);
+    let mut told = Vec::new();
+    for number in 3..6 {
+        let mut agent = house.stranger(number).await;
+        agent.say(FromAgent::Hello(hello(number))).await;
+        let refusal = agent.hear_refusal().await;
+        assert_eq!((refusal.reason, agent.hear().await), (RefusalReason::Unavailable, None));
+        told.push(refusal.retry_after.expect("it is told when").as_millis());
+    }
+    assert_eq!((told.as_slice(), house.refused("too_many_arrivals")), ([2_000, 2_100, 2_200].as_slice(), 3));
+    assert_eq!(house.live.agents().len(), 2, "who was sent away cost nothing");
+    house.clock.advance(Duration::from_secs(2));
+    house.agent(3).await;
+}
+
+#[tokio::test]
+async fn at_the_end_each_stream_is_told_another_time_to_come_back() {
+    let mut house = House::with(Setting { arrivals: Arrivals::new(10, 100), ..Setting::default() }).await;
+    let mut agents = Vec::new();
+    for number in 1..6 {
+        agents.push(house.agent(number).await);
+    }
+    let drain = tokio::spawn(std::mem::take(&mut house.drain).run());
+    let mut told = Vec::new();
+    for agent in &mut agents {
+        let refusal = agent.hear_refusal().await;
+        assert_eq!((refusal.reason, agent.hear().await), (RefusalReason::Unavailable, None));
+        told.push(refusal.retry_after.expect("it is told when").as_millis());
+    }
+    told.sort_unstable();
+    assert_eq!(told, [2_000, 2_100, 2_200, 2_300, 2_400]);
+    assert_eq!(house.refused("stream_ends"), 5);
+    drop(agents);
+    assert_eq!(drain.await.expect("it ends").overdue, []);
 }
