@@ -24,7 +24,31 @@ fn main() -> Result<(), Box<dyn Error>> {
             .comment("The agent's stream, in domain types.")
             .method(stream)
             .build();
-        tonic_build::manual::Builder::new().compile(&[ingest]);
+        tonic_build::manual::Builder::new().compile(&[ingest, report()]);
     }
     Ok(())
+}
+
+/// What services call. On the wire a call with one request is the same whether it may have more; that it is served as one
+/// that may lets its reading be bounded, counted and given up.
+fn report() -> tonic_build::manual::Service {
+    let method = |name: &str, route: &str, input: &str, output: &str| {
+        tonic_build::manual::Method::builder()
+            .name(name)
+            .route_name(route)
+            .input_type(input)
+            .output_type(output)
+            .codec_path("crate::grpc::Codec")
+            .client_streaming()
+    };
+    let (input, output) = ("crate::convert::RawEvents", "crate::report::EventsAnswer");
+    let unread = "crate::report::Unread";
+    tonic_build::manual::Service::builder()
+        .name("Report")
+        .package("atendeai.monitoring.v1")
+        .comment("What services hand in, in domain types.")
+        .method(method("report_events", "ReportEvents", input, output).build())
+        .method(method("stream_events", "StreamEvents", input, output).server_streaming().build())
+        .method(method("report_requests", "ReportRequests", unread, unread).build())
+        .build()
 }

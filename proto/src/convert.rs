@@ -1,5 +1,5 @@
 //! Wire ⇄ domain: the only room that sees generated protobuf types. Every refusal is typed. Here are the stream's messages;
-//! `convert/batch.rs` has the batch, `convert/schema.rs` the lists of series.
+//! `convert/batch.rs` has the batch, `convert/schema.rs` the lists of series, `convert/report.rs` what services hand in.
 //!
 //! Three forms of a batch, all the same protobuf message:
 //! - *in the spool*: zstd over a batch whose frames all carry their schema, so that each record stands alone;
@@ -18,9 +18,13 @@ mod v1 {
 mod batch;
 mod measure;
 mod pack;
+mod report;
 mod schema;
 
 pub use batch::{Content, RawBatch, encode_events, encode_record};
+pub use report::{
+    RawEvents, ReportedEvents, decode_events_answer, decode_raw_events, encode_events_answer, encode_raw_events,
+};
 pub use schema::SchemaBytes;
 
 use crate::limits::{IDENTITY_MAX_BYTES, INTERVAL_MAX, REFUSAL_MAX_CHARS};

@@ -1,19 +1,36 @@
-//! The gRPC stubs of the agent's stream, in domain types: messages are encoded and decoded by `convert`.
+//! The gRPC stubs of the agent's stream and of the services' door, in domain types: messages are encoded and decoded by
+//! `convert`.
 
-use crate::convert;
+use crate::convert::{self, RawEvents};
+use crate::event::Event;
 use crate::message::{FromAgent, ToAgent};
 use crate::refused::Refused;
+use crate::report::{EventsAnswer, Unread};
+use bytes::Buf;
 use std::marker::PhantomData;
 use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::tokio_stream::once;
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 mod stubs {
     #![allow(missing_docs, clippy::pedantic, unused_qualifications, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/atendeai.monitoring.v1.Ingest.rs"));
+    include!(concat!(env!("OUT_DIR"), "/atendeai.monitoring.v1.Report.rs"));
 }
 
 pub use stubs::ingest_client::IngestClient;
 pub use stubs::ingest_server::{Ingest, IngestServer};
+pub use stubs::report_client::ReportClient;
+pub use stubs::report_server::{Report, ReportServer};
+
+impl ReportClient<Channel> {
+    /// Hands events in; they are in the agent's spool when it answers. After an error, send them again: the key tells.
+    pub async fn report(&mut self, events: &[Event]) -> Result<EventsAnswer, Status> {
+        let request = once(RawEvents::new(events));
+        Ok(self.report_events(request).await?.into_inner())
+    }
+}
 
 /// What an agent says next; `None` at the end of the stream. A message above the transport's limit is one that cannot be
 /// read, and the last one.
@@ -61,6 +78,35 @@ impl WireMessage for ToAgent {
 
     fn decode(buffer: &mut DecodeBuf<'_>) -> Result<Self, Status> {
         convert::decode_to_agent(buffer).map_err(|error| Status::invalid_argument(error.to_string()))
+    }
+}
+
+impl WireMessage for RawEvents {
+    fn encode(self, buffer: &mut EncodeBuf<'_>) {
+        convert::encode_raw_events(self, buffer);
+    }
+
+    fn decode(buffer: &mut DecodeBuf<'_>) -> Result<Self, Status> {
+        Ok(convert::decode_raw_events(buffer))
+    }
+}
+
+impl WireMessage for EventsAnswer {
+    fn encode(self, buffer: &mut EncodeBuf<'_>) {
+        convert::encode_events_answer(self, buffer);
+    }
+
+    fn decode(buffer: &mut DecodeBuf<'_>) -> Result<Self, Status> {
+        convert::decode_events_answer(buffer).map_err(|error| Status::invalid_argument(error.to_string()))
+    }
+}
+
+impl WireMessage for Unread {
+    fn encode(self, _: &mut EncodeBuf<'_>) {}
+
+    fn decode(buffer: &mut DecodeBuf<'_>) -> Result<Self, Status> {
+        buffer.advance(buffer.remaining());
+        Ok(Self)
     }
 }
 

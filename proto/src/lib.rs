@@ -15,6 +15,7 @@ pub mod limits;
 pub mod message;
 pub mod name;
 pub mod refused;
+pub mod report;
 pub mod sample;
 pub mod telemetry;
 pub mod yaml;

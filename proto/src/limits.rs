@@ -22,6 +22,8 @@ pub const PASSES_PER_FRAME_MAX: usize = 1_000;
 pub const GAPS_PER_BATCH_MAX: usize = 100;
 /// Events of one batch: a service that hands in more at once splits them.
 pub const EVENTS_PER_BATCH_MAX: usize = 1_000;
+/// Bytes of one request of a service: a full one with keys of full length takes half of it, attributes may take the rest.
+pub const REPORT_MAX_BYTES: usize = 512 * 1024;
 /// Bytes of an event's idempotency key: a uuid three times over.
 pub const EVENT_KEY_MAX_BYTES: usize = 128;
 /// Bytes of an event's type ("appointment.created").

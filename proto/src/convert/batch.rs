@@ -212,7 +212,7 @@ fn gap_from_wire(wire: &v1::Gap) -> Result<Gap, Refused> {
     })
 }
 
-fn event_to_wire(event: &Event) -> v1::Event {
+pub(super) fn event_to_wire(event: &Event) -> v1::Event {
     v1::Event {
         r#type: event.kind.clone(),
         clinic_id: event.clinic_id.to_string(),

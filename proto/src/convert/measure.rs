@@ -4,7 +4,7 @@
 //! makes a million of them of three hundred bytes. So parts are counted where they lie, without an allocation, and what
 //! has too many of them is refused before protobuf's decoder sees it.
 //!
-//! The numbers of the fields are those of `v1/ingest.proto`; the tests of `convert` hold the two together.
+//! The numbers of the fields are those of `v1/*.proto`; the tests of `convert` hold the two together.
 
 use crate::limits::{
     BATCH_MAX_BYTES, EVENTS_PER_BATCH_MAX, FRAMES_PER_BATCH_MAX, GAPS_PER_BATCH_MAX, LABELS_MAX, PASSES_PER_FRAME_MAX,
@@ -36,6 +36,8 @@ const SCHEMA_SOURCE: u32 = 1;
 const SCHEMA_SERIES: u32 = 2;
 /// `Series.labels`.
 const SERIES_LABELS: u32 = 2;
+/// `ReportEventsRequest.events`.
+const REPORT_EVENTS: u32 = 1;
 
 /// The fields of one message, in the order of its bytes. Ends after the first that cannot be read.
 struct Fields<'a>(&'a [u8]);
@@ -87,6 +89,12 @@ pub(super) fn check_batch(batch: &[u8]) -> Result<(), Refused> {
         return Err(Refused::TooManyEvents(events));
     }
     if gaps > GAPS_PER_BATCH_MAX { Err(Refused::TooManyGaps(gaps)) } else { Ok(()) }
+}
+
+/// Refuses a request of a service that has more events than it may.
+pub(super) fn check_report(request: &[u8]) -> Result<(), Refused> {
+    let events = count(request, REPORT_EVENTS)?;
+    if events > EVENTS_PER_BATCH_MAX { Err(Refused::TooManyEvents(events)) } else { Ok(()) }
 }
 
 /// Refuses an encoded schema that has more series, or a series that has more labels, than it may.
