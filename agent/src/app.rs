@@ -7,6 +7,7 @@ use crate::collect::own::Own;
 use crate::collect::watch::{Runner, Watch};
 use crate::collect::{self, Collector};
 use crate::config::{Config, Schedule};
+use crate::fail_disk::FailDisk;
 use crate::keep::{Door, Keeper};
 use crate::meters::Meters;
 use crate::status::{self, Status};
@@ -16,7 +17,7 @@ use proto::telemetry::Telemetry;
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
 use runtime::drain::{Drain, Fault, Phase};
-use spool::{OpenReport, RealDisk, Spool};
+use spool::{Fs, OpenReport, RealDisk, Spool};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -154,10 +155,15 @@ pub fn boot_id(proc: &Path) -> String {
     if id.is_empty() { Uuid::new_v4().to_string() } else { id.into() }
 }
 
+/// The disk; where there are fail points, it has some too.
+fn disk() -> Arc<dyn Fs> {
+    if cfg!(debug_assertions) { Arc::new(FailDisk) } else { Arc::new(RealDisk) }
+}
+
 fn open_spool(config: &Config, boot_id: &str) -> Result<(Spool, OpenReport), StartError> {
     let options = spool::Options::new(config.spool.mode, config.spool.max_bytes, boot_id);
     let failed = |source| StartError::Spool { dir: config.spool.dir.display().to_string(), source: Box::new(source) };
-    let (spool, report) = Spool::open(Arc::new(RealDisk), &config.spool.dir, options).map_err(failed)?;
+    let (spool, report) = Spool::open(disk(), &config.spool.dir, options).map_err(failed)?;
     tracing::info!(
         dir = %config.spool.dir.display(),
         records = report.records,

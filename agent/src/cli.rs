@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use runtime::clock::SystemClock;
 use runtime::drain::asked_by_signal;
-use runtime::{config, log};
+use runtime::{config, fail_point, log};
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -101,6 +101,7 @@ fn within<T: Send + 'static>(deadline: Duration, work: impl FnOnce() -> T + Send
 
 fn run(config: &Config) -> anyhow::Result<ExitCode> {
     log::init(config.log_format, &config.log_level)?;
+    config.fail_point.into_iter().for_each(fail_point::arm);
     // One thread for all I/O: the agent moves a few messages a second, and a second thread would only cost memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let ended = runtime.block_on(async {

@@ -8,6 +8,7 @@ use clap::Args;
 use proto::document::{Document, Problem, Table, parse_bytes, parse_duration};
 use proto::limits::{IDENTITY_MAX_BYTES, INTERVAL_MAX};
 use runtime::backoff::{BASE, CAP};
+use runtime::fail_point::FailPoint;
 use runtime::log;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,6 +64,8 @@ pub struct Config {
     pub collectors: Collectors,
     /// Where procfs is mounted; elsewhere than `/proc` only where the host's is mounted into a container.
     pub proc: PathBuf,
+    /// Where a test lets us die.
+    pub fail_point: Option<FailPoint>,
 }
 
 /// The spool.
@@ -145,6 +148,9 @@ pub struct Overrides {
     /// Log level, or module=level pairs
     #[arg(long, env = "MONITORING_LOG_LEVEL", value_name = "LEVEL")]
     pub log_level: Option<String>,
+    /// For tests of crashes: where to die, and at which time of getting there
+    #[arg(long, env = "MONITORING_FAIL_POINT", value_name = "NAME:N", hide = true)]
+    pub fail_point: Option<String>,
 }
 
 impl Config {
@@ -188,6 +194,7 @@ fn read_root(document: &Document, overrides: &Overrides, host_name: &str) -> Con
     let collectors = read_collectors(&root, overrides, interval);
     let proc = root.text("proc").map_or_else(|| PROC.into(), PathBuf::from);
     root.finish();
+    let fail_point = read_fail_point(document, overrides);
     Config {
         aggregator: aggregator.unwrap_or_else(|| AGGREGATOR.into()),
         service: service.unwrap_or_default(),
@@ -201,7 +208,13 @@ fn read_root(document: &Document, overrides: &Overrides, host_name: &str) -> Con
         spool,
         collectors,
         proc,
+        fail_point,
     }
+}
+
+fn read_fail_point(document: &Document, overrides: &Overrides) -> Option<FailPoint> {
+    let order = overrides.fail_point.as_deref()?.parse();
+    order.inspect_err(|error| document.problem(format!("--fail-point: {error}"))).ok()
 }
 
 fn read_log(root: &Table<'_>, overrides: &Overrides) -> (log::Format, log::Filter) {
@@ -393,6 +406,16 @@ mod tests {
         12:27: log.level "inof" is not a log level; use off, error, warn, info, debug, trace, or pairs like sqlx=warn
         13:1: extra is not a field; known here: aggregator, service, instance, clinic_id, interval, listen_http, log, backoff, spool, collectors, proc
         "#);
+    }
+
+    #[test]
+    fn a_fail_point_that_does_not_exist_is_a_mistake() {
+        let at = |order: &str| {
+            let overrides = Overrides { fail_point: Some(order.into()), ..Overrides::default() };
+            read("service: agenda", &overrides)
+        };
+        assert!(at("agent.synced:2").is_ok_and(|config| config.fail_point.is_some()));
+        assert!(at("agent.sunk:2").unwrap_err().contains("--fail-point: \"agent.sunk\" is not a fail point"));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use proto::limits::WINDOW_BATCHES;
 use proto::message::Position;
 use proto::sample::Gap;
 use runtime::clock::Clock;
+use runtime::fail_point;
 use runtime::log::chain;
 use spool::{Class, MAX_SKIP, Mode, Next, Reason, Spool, Stats};
 use std::collections::{BTreeMap, VecDeque};
@@ -234,6 +235,7 @@ impl Keeper {
     /// Syncs the spool. Whether all of it is durable.
     fn sync(&mut self) -> bool {
         let Err(error) = self.spool.sync() else {
+            fail_point::hit("agent.synced");
             if self.sync_fault.is_over() {
                 tracing::info!("the spool is durable again");
             }
@@ -309,6 +311,7 @@ impl Keeper {
             self.sent.drain(..=index);
         }
         self.spool.ack(to_spool(position))?;
+        fail_point::hit("agent.acked");
         self.inside.lock().progress.acked_at = Some(self.clock.monotonic());
         Ok(())
     }

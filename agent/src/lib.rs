@@ -5,6 +5,7 @@ pub mod batch;
 pub mod cli;
 pub mod collect;
 pub mod config;
+pub mod fail_disk;
 pub mod fold;
 pub mod keep;
 pub mod meters;

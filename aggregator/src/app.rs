@@ -29,6 +29,7 @@ use proto::telemetry::Telemetry;
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
 use runtime::drain::{Drain, Fault, Phase};
+use runtime::fail_point;
 use runtime::log::chain;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -264,12 +265,14 @@ impl App {
             let opened = store::open(self.plan.config.database.expose()).await?;
             self.store.get_or_init(|| opened).clone()
         };
+        fail_point::hit("aggregator.opened");
         let database = store.ping().await?;
         let pulse = store.load_pulse().await?;
         let live = &self.shared.live;
         live.resume(store.load_agents().await?, pulse.map(|pulse| pulse.alive_at));
         self.shared.front.wait_for("the head is being restored");
         restore::head(&*store, live, self.shared.clock.wall()).await?;
+        fail_point::hit("aggregator.restored");
         let rules = store.load_rules().await?;
         Ok(Kept { store, database, pulse, rules })
     }

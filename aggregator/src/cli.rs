@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use runtime::clock::SystemClock;
 use runtime::drain::asked_by_signal;
-use runtime::{config, log};
+use runtime::{config, fail_point, log};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,7 @@ pub fn main() -> ExitCode {
 
 fn serve(config: &Config) -> anyhow::Result<()> {
     log::init(config.log_format, &config.log_level)?;
+    config.fail_point.into_iter().for_each(fail_point::arm);
     rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("TLS is set up already"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
     let ended = runtime.block_on(async {

@@ -7,6 +7,7 @@ use crate::store::{StoreError, check_url};
 use clap::Args;
 use proto::document::{Document, Problem, Table, parse_duration};
 use reqwest::Url;
+use runtime::fail_point::FailPoint;
 use runtime::log;
 use runtime::secret::Secret;
 use std::net::{IpAddr, SocketAddr};
@@ -77,6 +78,8 @@ pub struct Config {
     pub log_format: log::Format,
     /// Which log lines there are.
     pub log_level: log::Filter,
+    /// Where a test lets us die.
+    pub fail_point: Option<FailPoint>,
 }
 
 /// What the command line and the environment can override.
@@ -112,6 +115,9 @@ pub struct Overrides {
     /// Log level, or module=level pairs
     #[arg(long, env = "MONITORING_LOG_LEVEL", value_name = "LEVEL")]
     pub log_level: Option<String>,
+    /// For tests of crashes: where to die, and at which time of getting there
+    #[arg(long, env = "MONITORING_FAIL_POINT", value_name = "NAME:N", hide = true)]
+    pub fail_point: Option<String>,
 }
 
 /// Plain HTTP leaves this machine only when somebody has said so.
@@ -146,6 +152,7 @@ fn read_root(document: &Document, over: &Overrides) -> Config {
     let limits = read_limits(&root);
     let (log_format, log_level) = read_log(&root, over);
     root.finish();
+    let fail_point = read_fail_point(document, over);
     Config {
         database: database.unwrap_or_else(|| Secret::new(DATABASE.into())),
         listen_grpc: listen_grpc.unwrap_or_else(|| LISTEN_GRPC.parse().expect("a constant address")),
@@ -159,7 +166,13 @@ fn read_root(document: &Document, over: &Overrides) -> Config {
         limits,
         log_format,
         log_level,
+        fail_point,
     }
+}
+
+fn read_fail_point(document: &Document, over: &Overrides) -> Option<FailPoint> {
+    let order = over.fail_point.as_deref()?.parse();
+    order.inspect_err(|error| document.problem(format!("--fail-point: {error}"))).ok()
 }
 
 fn read_webhook(root: &Table<'_>, over: &Overrides) -> (Option<Secret>, usize) {

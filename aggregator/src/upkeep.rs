@@ -14,6 +14,7 @@ use crate::meters::Meters;
 use crate::store::{HistoryBefore, Pulse, Store, StoreError};
 use proto::sample::Timestamp;
 use runtime::clock::Clock;
+use runtime::fail_point;
 use runtime::log::chain;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -158,7 +159,9 @@ impl Upkeep {
     }
 
     async fn try_prune(&self, now: Timestamp) -> Result<(), StoreError> {
+        fail_point::hit("aggregator.prune");
         let batches = self.store.prune(now - self.retention.log).await?;
+        fail_point::hit("aggregator.pruned");
         let before = HistoryBefore {
             notifications: now - self.retention.notifications,
             alerts: now - self.retention.alerts,

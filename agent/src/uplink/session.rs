@@ -8,6 +8,7 @@ use proto::convert::{RawBatch, RawHello};
 use proto::grpc::IngestClient;
 use proto::limits::MESSAGE_MAX_BYTES;
 use proto::message::{FromAgent, Hello, Position, RefusalReason, ToAgent};
+use runtime::fail_point;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -146,6 +147,7 @@ impl<'a> Session<'a> {
         };
         say(&mut places, FromAgent::Batch(batch));
         self.uplink.meters.sent.inc();
+        fail_point::hit("agent.sent");
     }
 
     /// Says what our wall clock shows where that is due: before a batch, so that its times are understood.

@@ -19,6 +19,7 @@ use proto::grpc::hear;
 use proto::limits::WINDOW_BATCHES;
 use proto::message::{Batch, FromAgent, Position, Refusal, RefusalReason, ToAgent, Welcome};
 use proto::refused::Refused;
+use runtime::fail_point;
 use runtime::log::chain;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -236,7 +237,9 @@ impl Stream<'_> {
     }
 
     async fn say(&self, answer: Result<ToAgent, End>) -> Result<(), End> {
-        let answer = match self.out.try_send(Ok(answer?)) {
+        let sent = self.out.try_send(Ok(answer?));
+        fail_point::hit("aggregator.acked");
+        let answer = match sent {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(answer)) => answer,
             Err(TrySendError::Closed(_)) => return Err(End::Gone),

@@ -14,6 +14,7 @@ use crate::store::{BatchRow, Store, StoreError, Stored};
 use prometheus::Gauge;
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
+use runtime::fail_point;
 use runtime::log::chain;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -209,12 +210,14 @@ impl Writer {
     }
 
     async fn try_commit(&self, rows: &[BatchRow]) -> Result<Vec<Stored>, StoreError> {
+        fail_point::hit("aggregator.commit");
         let began = self.clock.monotonic();
         let result = self.store.commit(rows).await;
         self.meters.commit_seconds.observe(self.clock.monotonic().saturating_sub(began).as_secs_f64());
         self.store_up.set(f64::from(u8::from(result.is_ok())));
-        if result.is_err() {
-            self.meters.commit_failures.inc();
+        match &result {
+            Ok(_) => fail_point::hit("aggregator.committed"),
+            Err(_) => self.meters.commit_failures.inc(),
         }
         result
     }

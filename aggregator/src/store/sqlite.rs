@@ -17,6 +17,7 @@ use super::{
 use futures::TryStreamExt;
 use open::FileLock;
 use proto::sample::Timestamp;
+use runtime::fail_point;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteTransaction};
 use sqlx::{QueryBuilder, Sqlite};
 use std::path::Path;
@@ -159,6 +160,7 @@ impl Store for SqliteStore {
         }
         let mut tx = self.begin().await?;
         let stored = commit::commit(&mut tx, group).await?;
+        fail_point::hit("aggregator.inside");
         tx.commit().await?;
         Ok(stored)
     }

@@ -4,5 +4,6 @@ pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod drain;
+pub mod fail_point;
 pub mod log;
 pub mod secret;

@@ -12,6 +12,7 @@ type Row = (&'static str, Option<&'static [&'static str]>);
 
 const AGENT: &[Row] = &[
     ("meters", Some(&[])),
+    ("fail_disk", Some(&[])),
     ("collect", Some(&[])),
     ("config", Some(&["collect"])),
     ("fold", Some(&["collect"])),

@@ -9,6 +9,7 @@
 use super::super::ledger::{Definition, Entry, Group, Moved, Plan, Stream};
 use super::super::row::Moment;
 use super::super::{BatchRow, StoreError, Stored};
+use runtime::fail_point;
 use sqlx::postgres::{PgConnection, PgTransaction};
 use sqlx::{Connection, Row};
 use std::collections::{HashMap, HashSet};
@@ -90,6 +91,7 @@ async fn try_commit(connection: &mut PgConnection, group: &Group<'_>) -> Result<
     insert_batches(&mut tx, &mut plan).await?;
     upsert_schemas(&mut tx, &plan.schemas).await?;
     move_positions(&mut tx, &plan.moved).await?;
+    fail_point::hit("aggregator.inside");
     tx.commit().await?;
     Ok(Some(plan.stored))
 }

@@ -4,6 +4,7 @@
 
 use super::super::StoreError;
 use super::super::fault::is_damage;
+use runtime::fail_point;
 use rustix::fs::{FlockOperation, flock};
 use sqlx::sqlite::SqliteSynchronous;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
@@ -98,6 +99,7 @@ async fn connect(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreError> {
 async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     // Before anything else is written, so that a file is known as ours even where we end right here.
     connection.execute(sqlx::AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"))).await?;
+    fail_point::hit("sqlite.marked");
     Ok(sqlx::migrate!("../migrations/sqlite").run_direct(None, connection, false).await?)
 }
 
