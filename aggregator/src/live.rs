@@ -56,6 +56,17 @@ enum News {
     Known,
 }
 
+/// What rules see at a glance.
+pub struct Glance<'a> {
+    /// The samples.
+    pub head: &'a Head,
+    /// Who is not heard of.
+    pub unheard: &'a Unheard,
+    /// The time to look at: ours, or that of the newest sample where it is a little ahead, so that an agent's clock that is
+    /// a second fast does not make its alerts a second late.
+    pub at: Timestamp,
+}
+
 /// See the module.
 pub struct Live {
     limits: Limits,
@@ -316,25 +327,20 @@ impl Live {
         self.lock().agents.get(&agent_id).cloned()
     }
 
-    /// The time at which rules look, where our clock shows `wall`: that of the newest sample where it is a little ahead,
-    /// so that an agent's clock that is a second fast does not make its alerts a second late.
-    pub fn evaluation_time(&self, wall: Timestamp) -> Timestamp {
-        wall.max(self.lock().newest.min(wall + CLOCK_TOLERANCE))
-    }
-
     /// Reads the head.
     pub fn read<R>(&self, read: impl FnOnce(&Head) -> R) -> R {
         read(&self.lock().head)
     }
 
-    /// Reads the head, and who was not heard of when it was so.
-    pub fn look<R>(&self, look: impl FnOnce(&Head, &Unheard) -> R) -> R {
+    /// Reads the head as rules do.
+    pub fn look<R>(&self, look: impl FnOnce(Glance<'_>) -> R) -> R {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut guard = self.lock();
         let inner = &mut *guard;
         inner.look_at_clock(wall, now);
         let unheard = inner.awaiting.names(&inner.agents, now);
-        look(&inner.head, &unheard)
+        let at = wall.max(inner.newest.min(wall + CLOCK_TOLERANCE));
+        look(Glance { head: &inner.head, unheard: &unheard, at })
     }
 
     /// Waits until samples came in that [`Live::take_dirty`] has not returned.

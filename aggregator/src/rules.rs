@@ -28,14 +28,14 @@ pub use load::{RuleSet, load};
 pub use orphan::Orphan;
 pub use rule::Rule;
 
-use crate::live::Live;
+use crate::live::{Glance, Live};
 use crate::meters::RuleMeters;
 use crate::query::HeadSelect;
 use crate::store::{EvaluationRow, RuleRow, Store, StoreError};
 use alerting::notification::Told;
 use alerting::{Evaluation, Health, InstanceState, RuleState, Step, Unheard};
 use board::Board;
-use proto::sample::{Schema, SchemaId, Timestamp};
+use proto::sample::{Schema, SchemaId};
 use rows::Scene;
 use rule::{Evaluated, QUIET_SAVE};
 use runtime::clock::Clock;
@@ -151,7 +151,7 @@ impl Engine {
             .collect();
         for rule in &rules {
             for counter in [&meters.evaluations, &meters.failures, &meters.missed] {
-                counter.with_label_values(&[&rule.group]);
+                counter.with_label_values(&[&rule.loaded.group]);
             }
         }
         board.set(rules.iter().map(Rule::view).collect());
@@ -208,7 +208,7 @@ impl Engine {
             let rule = &mut self.rules[*index];
             rule.due_at = now + RETRY;
             let missed = rule.missed(now);
-            self.meters.missed.with_label_values(&[&rule.group]).inc_by(missed);
+            self.meters.missed.with_label_values(&[&rule.loaded.group]).inc_by(missed);
         }
         if !due.is_empty() {
             self.count_states();
@@ -224,7 +224,8 @@ impl Engine {
         for (id, schema) in dirty {
             let rules = &self.rules;
             let readers = self.readers.entry(*id).or_insert_with(|| {
-                let reads = |rule: &Rule| schema.series.iter().any(|def| rule.query.reads(def.key.name.as_str()));
+                let reads =
+                    |rule: &Rule| schema.series.iter().any(|def| rule.loaded.query.reads(def.key.name.as_str()));
                 (0..rules.len()).filter(|index| reads(&rules[*index])).collect()
             });
             found.extend_from_slice(readers);
@@ -244,19 +245,19 @@ impl Engine {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let rule = &mut self.rules[index];
         let missed = rule.missed(now);
-        self.meters.missed.with_label_values(&[&rule.group]).inc_by(missed);
-        let (at, looked_at) = (wall - rule.offset, self.live.evaluation_time(wall) - rule.offset);
+        self.meters.missed.with_label_values(&[&rule.loaded.group]).inc_by(missed);
+        let at = wall - rule.loaded.offset;
         let rule = &self.rules[index];
-        let (outcome, unheard) = self.look(rule, looked_at);
+        let (outcome, unheard) = self.look(rule);
         let elapsed = now.saturating_sub(rule.stepped_at);
         let mut state = RuleState::clone(&rule.state);
-        let step = state.step(&rule.rule, Evaluation { at, elapsed, unheard, outcome });
+        let step = state.step(&rule.loaded.rule, Evaluation { at, elapsed, unheard, outcome });
         self.count_evaluation(rule, &state);
         let saved = if rule.must_save(&state, &step, now) {
             let scene = Scene {
-                key: &rule.key,
-                name: &rule.rule.name,
-                expr: &rule.rule.expr,
+                key: &rule.loaded.key,
+                name: &rule.loaded.rule.name,
+                expr: &rule.loaded.rule.expr,
                 at,
                 made_at: wall,
                 siblings: self.siblings(index, &step),
@@ -272,16 +273,21 @@ impl Engine {
         saved
     }
 
-    /// What the rule's expression gives at `at`, and which agents that it may read are not heard of: one glance, since
-    /// an agent's silence ends its series.
-    fn look(&self, rule: &Rule, at: Timestamp) -> (Result<Vec<alerting::Point>, String>, BTreeSet<Unheard>) {
+    /// What the rule's expression gives now, and which agents that it may read are not heard of: one glance, since an
+    /// agent's silence ends its series.
+    fn look(&self, rule: &Rule) -> (Result<Vec<alerting::Point>, String>, BTreeSet<Unheard>) {
         let reads_agents = rule.reads_agents();
-        self.live.look(|head, unheard| {
+        self.live.look(|Glance { head, unheard, at }| {
             let unread = unheard.iter().filter(|(service, instance)| reads_agents && rule.admits(service, instance));
             let unread =
                 unread.map(|(service, instance)| Unheard { service: service.into(), instance: instance.into() });
             let select = HeadSelect { head, hidden: &|series| unheard.reported(series) };
-            let outcome = rule.query.eval(&select, at).map(to_alerting).map_err(|error| chain(&error));
+            let outcome = rule
+                .loaded
+                .query
+                .eval(&select, at - rule.loaded.offset)
+                .map(to_alerting)
+                .map_err(|error| chain(&error));
             (outcome, unread.collect())
         })
     }
@@ -291,19 +297,26 @@ impl Engine {
         if step.transitions.is_empty() {
             return Vec::new();
         }
-        let name = &self.rules[index].rule.name;
-        let others = self.rules.iter().enumerate().filter(|(at, rule)| *at != index && rule.rule.name == *name);
-        others.flat_map(|(_, rule)| rule.firing().map(|instance| Told { instance, expr: &rule.rule.expr })).collect()
+        let name = &self.rules[index].loaded.rule.name;
+        let others = self.rules.iter().enumerate().filter(|(at, rule)| *at != index && rule.loaded.rule.name == *name);
+        others
+            .flat_map(|(_, rule)| rule.firing().map(|instance| Told { instance, expr: &rule.loaded.rule.expr }))
+            .collect()
     }
 
     fn count_evaluation(&self, rule: &Rule, state: &RuleState) {
-        self.meters.evaluations.with_label_values(&[&rule.group]).inc();
+        self.meters.evaluations.with_label_values(&[&rule.loaded.group]).inc();
         if state.health() != Health::Err {
             return;
         }
-        self.meters.failures.with_label_values(&[&rule.group]).inc();
+        self.meters.failures.with_label_values(&[&rule.loaded.group]).inc();
         if rule.state.last_error() != state.last_error() {
-            tracing::warn!(rule = rule.rule.name, group = rule.group, error = state.last_error(), "evaluation failed");
+            tracing::warn!(
+                rule = rule.loaded.rule.name,
+                group = rule.loaded.group,
+                error = state.last_error(),
+                "evaluation failed"
+            );
         }
     }
 
@@ -318,10 +331,14 @@ impl Engine {
         };
         let (rule, now) = (&mut self.rules[index], self.clock.monotonic());
         if let Err(error) = saved {
-            tracing::warn!(rule = rule.rule.name, error = chain(&error), "evaluation not stored; it does not count");
+            tracing::warn!(
+                rule = rule.loaded.rule.name,
+                error = chain(&error),
+                "evaluation not stored; it does not count"
+            );
             rule.due_at = now + RETRY;
             let missed = rule.missed(now);
-            self.meters.missed.with_label_values(&[&rule.group]).inc_by(missed);
+            self.meters.missed.with_label_values(&[&rule.loaded.group]).inc_by(missed);
             if matches!(error, StoreError::Unavailable(_)) {
                 rule.unsure = Some(evaluated);
                 return Saved::Away;

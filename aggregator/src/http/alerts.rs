@@ -12,6 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use proto::name::Labels;
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Alerts of one answer, where it does not say.
@@ -43,9 +44,9 @@ pub(super) async fn list(State(service): State<Shared>, given: Given) -> Result<
     let wanted = params.choice("status", STATUSES)?;
     let most = limit as usize;
     // Memory before the database: what begins to fire in between is in both, not in neither.
-    let mut waiting = Vec::new();
+    let mut rules = Vec::new();
     if !matches!(wanted, Some(Wanted::Stored(_))) {
-        waiting = pending(&service.pages.board.get(), scope, most.saturating_add(1));
+        rules = service.pages.board.get();
     }
     let mut rows = Vec::new();
     if !matches!(wanted, Some(Wanted::Pending)) {
@@ -53,6 +54,7 @@ pub(super) async fn list(State(service): State<Shared>, given: Given) -> Result<
         let read = service.pages.store.load_alerts(scope, status, limit.saturating_add(1)).await;
         rows = read.map_err(|error| Problem::store(&error))?;
     }
+    let mut waiting = pending(&rules, scope, &firing(&rows), most.saturating_add(1));
     let truncated = rows.len() > most || waiting.len() > most;
     rows.truncate(most);
     waiting.truncate(most);
@@ -83,9 +85,19 @@ fn stored_json(row: &AlertRow) -> Value {
     })
 }
 
-fn pending(rules: &[Arc<RuleView>], scope: Scope, most: usize) -> Vec<Value> {
+/// The rules and fingerprints of the stored alerts that fire.
+fn firing(rows: &[AlertRow]) -> HashSet<(&str, &str)> {
+    let active = rows.iter().filter(|row| row.status == "active");
+    active.filter_map(|row| Some((row.metadata["rule"].as_str()?, row.metadata["fingerprint"].as_str()?))).collect()
+}
+
+/// What is about to fire, but for what fires by now.
+fn pending(rules: &[Arc<RuleView>], scope: Scope, firing: &HashSet<(&str, &str)>, most: usize) -> Vec<Value> {
     let instances = rules.iter().flat_map(|rule| rule.state.instances().map(move |instance| (rule, instance)));
-    let waiting = instances.filter(|(_, instance)| instance.state == InstanceState::Pending);
+    let waiting = instances.filter(|(rule, instance)| {
+        let fires = || firing.contains(&(rule.key.as_str(), instance.fingerprint.to_string().as_str()));
+        instance.state == InstanceState::Pending && !fires()
+    });
     let within = waiting.filter(|(_, instance)| is_within(scope, instance.labels.get("clinic_id")));
     within.take(most).map(|(rule, instance)| pending_json(rule, instance)).collect()
 }

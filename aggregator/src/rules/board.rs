@@ -10,6 +10,8 @@ use std::time::Duration;
 /// One rule as it stands.
 #[derive(Clone, Debug)]
 pub struct RuleView {
+    /// Names it in the database, and in the metadata of its alerts.
+    pub key: String,
     /// The file it comes from.
     pub file: String,
     /// Its group.

@@ -164,6 +164,7 @@ fn alert(scene: &Scene, change: &Transition) -> AlertRow {
             "annotations": annotations,
             "value": number(instance.value),
             "reason": change.reason.as_str(),
+            "rule": scene.key,
         }),
         created_at,
         resolved_at: (!fires).then(|| instance.resolved_at.unwrap_or(scene.at)),

@@ -5,8 +5,7 @@ use super::load::Loaded;
 use super::rows;
 use crate::live::is_own;
 use crate::store::{EvaluationRow, RuleRow};
-use alerting::{AlertRule, Instance, InstanceState, RuleState, Step};
-use promql::Query;
+use alerting::{Instance, InstanceState, RuleState, Step};
 use proto::sample::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,20 +18,8 @@ pub(super) const ACTIVE_SAVE: Duration = Duration::from_secs(1);
 
 /// One rule and everything known of it.
 pub struct Rule {
-    /// Names it in the database: group, name, and which of that name.
-    pub key: String,
-    /// The file it comes from.
-    pub file: String,
-    /// Its group.
-    pub group: String,
-    /// How often at least.
-    pub interval: Duration,
-    /// How far before now.
-    pub offset: Duration,
-    /// The rule.
-    pub rule: AlertRule,
-    /// Its expression.
-    pub query: Query,
+    /// What its file says.
+    pub loaded: Loaded,
     /// Its instances; shared with what is shown.
     pub(super) state: Arc<RuleState>,
     /// When it stepped last, monotonic.
@@ -59,15 +46,8 @@ pub(super) struct Evaluated {
 impl Rule {
     /// A rule that goes on from `kept`, where the database has it.
     pub(super) fn new(loaded: Loaded, kept: Option<&RuleRow>, wall: Timestamp, now: Duration) -> Self {
-        let Loaded { key, file, group, interval, offset, rule, query } = loaded;
         Self {
-            key,
-            file,
-            group,
-            interval,
-            offset,
-            rule,
-            query,
+            loaded,
             state: Arc::new(kept.map_or_else(RuleState::new, |row| restored(row, wall))),
             stepped_at: now,
             due_at: now,
@@ -81,16 +61,16 @@ impl Rule {
     pub(super) fn count(&mut self, state: RuleState, at: Duration) {
         self.state = Arc::new(state);
         self.stepped_at = at;
-        self.due_at = at + self.interval;
+        self.due_at = at + self.loaded.interval;
         self.expected_at = self.expected_at.max(self.due_at);
     }
 
     /// How many evaluations were due since it was asked last, and did not take place; the one that is due last still can.
     pub(super) fn missed(&mut self, now: Duration) -> u64 {
         let late = now.saturating_sub(self.expected_at);
-        let missed = late.as_nanos().checked_div(self.interval.as_nanos()).unwrap_or_default();
+        let missed = late.as_nanos().checked_div(self.loaded.interval.as_nanos()).unwrap_or_default();
         let missed = u32::try_from(missed).unwrap_or(u32::MAX);
-        self.expected_at = self.expected_at.saturating_add(self.interval.saturating_mul(missed));
+        self.expected_at = self.expected_at.saturating_add(self.loaded.interval.saturating_mul(missed));
         missed.into()
     }
 
@@ -103,12 +83,12 @@ impl Rule {
 
     /// Whether it reads what agents report, and not only what we say of them.
     pub(super) fn reads_agents(&self) -> bool {
-        self.query.metric_names().is_none_or(|names| !names.into_iter().all(is_own))
+        self.loaded.query.metric_names().is_none_or(|names| !names.into_iter().all(is_own))
     }
 
     /// Whether the agent of this name can be one that it reads.
     pub(super) fn admits(&self, service: &str, instance: &str) -> bool {
-        self.query.admits("service", service) && self.query.admits("instance", instance)
+        self.loaded.query.admits("service", service) && self.loaded.query.admits("instance", instance)
     }
 
     /// The instances that fire.
@@ -119,11 +99,12 @@ impl Rule {
     /// As the pages show it.
     pub(super) fn view(&self) -> RuleView {
         RuleView {
-            file: self.file.clone(),
-            group: self.group.clone(),
-            name: self.rule.name.clone(),
-            query: self.rule.expr.clone(),
-            hold: self.rule.hold_for,
+            key: self.loaded.key.clone(),
+            file: self.loaded.file.clone(),
+            group: self.loaded.group.clone(),
+            name: self.loaded.rule.name.clone(),
+            query: self.loaded.rule.expr.clone(),
+            hold: self.loaded.rule.hold_for,
             health: self.state.health().as_str(),
             last_error: self.state.last_error().map(Into::into),
             evaluated_at: self.state.last_evaluated_at(),
@@ -135,7 +116,7 @@ impl Rule {
     pub(super) fn tell(&self, step: &Step) {
         for change in &step.transitions {
             tracing::info!(
-                alert = self.rule.name,
+                alert = self.loaded.rule.name,
                 fingerprint = %change.fingerprint,
                 from = change.from.as_str(),
                 to = change.to.as_str(),

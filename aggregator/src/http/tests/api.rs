@@ -121,6 +121,7 @@ async fn with_alerts() -> House {
     let (pending, firing) = (InstanceState::Pending, InstanceState::Firing);
     let instances = [instance(pending, Some(CLINIC)), instance(pending, None), instance(firing, Some(OTHER))];
     house.pages.board.set(vec![RuleView {
+        key: "g/Late/0".into(),
         file: "rules.yaml".into(),
         group: "g".into(),
         name: "Late".into(),
@@ -156,6 +157,27 @@ async fn alerts_are_read_by_status_newest_first() {
     assert_eq!(alerts(&house, "?limit=1").await, (names(&[3]), 1));
     assert_eq!(house.get("/api/alerts?limit=1").await.json()["truncated"], true);
     assert_eq!(house.get("/api/alerts?limit=3").await.json()["truncated"], false);
+}
+
+#[tokio::test]
+async fn an_alert_that_begins_to_fire_while_we_read_is_shown_once() {
+    let house = with_alerts().await;
+    assert_eq!(alerts(&house, &format!("?clinic_id={CLINIC}")).await, (vec!["Alert1".into()], 1));
+    // The rules have stored it, and not yet shown it.
+    let waiting = instance(InstanceState::Pending, Some(CLINIC)).fingerprint.to_string();
+    for (rule, pending) in [("g/Other/0", 1), ("g/Late/0", 0)] {
+        let metadata = json!({"rule": rule, "fingerprint": waiting});
+        let began = AlertRow { alert_name: "Late".into(), metadata, ..alert(4, Some(CLINIC), "active") };
+        let evaluation = EvaluationRow {
+            rule_key: "r".into(),
+            evaluated_at: START,
+            alerts: vec![began],
+            ..EvaluationRow::default()
+        };
+        house.pages.store.save_evaluation(&evaluation).await.expect("saved");
+        let shown = alerts(&house, &format!("?clinic_id={CLINIC}")).await;
+        assert_eq!(shown, (vec!["Late".into(), "Alert1".into()], pending), "{rule}");
+    }
 }
 
 #[tokio::test]

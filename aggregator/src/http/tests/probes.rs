@@ -47,6 +47,7 @@ async fn status_says_what_runs_where_and_how_it_goes() {
     house.pages.live.seen(agent);
     house.pages.live.sweep();
     let rule = |health, last_error: Option<&str>| RuleView {
+        key: "g/r/0".into(),
         file: "rules.yaml".into(),
         group: "g".into(),
         name: format!("Rule {health}"),
