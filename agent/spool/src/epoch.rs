@@ -13,9 +13,8 @@ use crate::Place;
 use crate::error::{NotRead, ReadError, Refused, SyncError};
 use crate::fs::is_no_space;
 use crate::item::Position;
-use crate::queue::Spool;
+use crate::queue::{Spool, frames_bytes};
 use crate::read::Fate;
-use crate::record::{FRAME_BYTES, Kind};
 
 /// Why a new epoch began: each is a case in which going on could give a seq of the old one to another record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,10 +91,9 @@ impl Spool {
         if place.era == self.next.era {
             self.begin_epoch(NewEpoch::PositionTaken)?;
         }
-        drop(self.make_room(class, (FRAME_BYTES + payload.len()) as u64)); // as far as it can
-        let moved = self.write(Kind::Record(class), &payload, 1)?;
-        self.counts.appended += 1;
-        self.counts.appended_bytes += payload.len() as u64;
+        drop(self.make_room(class, frames_bytes(&[&payload]))); // as far as it can
+        let moved = self.position(self.next);
+        self.write_records(class, &[payload])?;
         self.sync()?;
         self.in_flight[index].fate = Fate::Moved;
         self.ack(position)?;

@@ -96,7 +96,8 @@ impl Lane {
         self.writer = Some(writer);
     }
 
-    pub fn append(&mut self, stamp: Stamp, kind: Kind, seq: u64, payload: &[u8]) -> io::Result<()> {
+    /// Writes frames of one kind, with one write and the seqs from this one on. All of them, or none.
+    pub fn append<P: AsRef<[u8]>>(&mut self, stamp: Stamp, kind: Kind, seq: u64, payloads: &[P]) -> io::Result<()> {
         if self.writer.is_none() {
             self.begin_segment(stamp, seq)?;
         }
@@ -104,21 +105,23 @@ impl Lane {
             return Err(io::ErrorKind::NotFound.into()); // a writer always writes the last segment
         };
         let start = self.hidden.len();
-        encode(&mut self.hidden, kind, seq, payload);
-        let frame = &self.hidden[start..];
-        if let Err(error) = writer.write_at(frame, segment.bytes) {
+        for (seq, payload) in (seq..).zip(payloads) {
+            encode(&mut self.hidden, kind, seq, payload.as_ref());
+        }
+        let frames = &self.hidden[start..];
+        if let Err(error) = writer.write_at(frames, segment.bytes) {
             self.hidden.truncate(start);
             if !is_no_space(&error) || writer.truncate(segment.bytes).is_err() {
                 self.abandon();
             }
             return Err(error);
         }
-        segment.bytes += frame.len() as u64;
+        segment.bytes += frames.len() as u64;
         if self.hidden_records == 0 {
             self.hidden_first_seq = seq;
         }
-        self.hidden_records += 1;
-        self.next_ordinal += 1;
+        self.hidden_records += payloads.len() as u64;
+        self.next_ordinal += payloads.len() as u64;
         self.unsynced = true;
         Ok(())
     }
@@ -209,10 +212,16 @@ impl Lane {
         }
     }
 
-    /// Whether the record belongs into another segment.
-    pub fn is_full_for(&self, frame_bytes: u64, segment_bytes: u64) -> bool {
-        let Some(last) = self.segments.back() else { return false };
-        self.writer.is_some() && last.bytes > HEADER_BYTES as u64 && last.bytes + frame_bytes > segment_bytes
+    /// What fits into the segment that is being written, or the next if none is.
+    pub fn room(&self, segment_bytes: u64) -> u64 {
+        let written = self.segments.back().filter(|_| self.is_writing()).map_or(HEADER_BYTES as u64, |last| last.bytes);
+        segment_bytes.saturating_sub(written)
+    }
+
+    /// Whether frames of so many bytes belong into another segment. One that has nothing takes whatever it is.
+    pub fn is_full_for(&self, bytes: u64, segment_bytes: u64) -> bool {
+        let has_frames = self.segments.back().is_some_and(|last| last.bytes > HEADER_BYTES as u64);
+        self.is_writing() && has_frames && bytes > self.room(segment_bytes)
     }
 
     pub fn is_writing(&self) -> bool {

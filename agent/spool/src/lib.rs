@@ -131,7 +131,7 @@ pub use crate::open::{OpenError, OpenReport};
 pub use crate::options::{
     CRITICAL_SHARE, DEFAULT_SEGMENT_BYTES, MAX_HIDDEN_BYTES, MAX_SEGMENT_BYTES, Mode, Options, WhenFull,
 };
-pub use crate::queue::Spool;
+pub use crate::queue::{Appended, Spool};
 pub use crate::read::MAX_IN_FLIGHT;
 pub use crate::record::{Class, MAX_RECORD_BYTES, MAX_SKIP};
 pub use crate::shelf::{MAX_SHELF_BYTES, MAX_SHELF_FILES};

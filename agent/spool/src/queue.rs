@@ -49,6 +49,17 @@ pub struct Spool {
     pub(crate) _lock: Lock,
 }
 
+/// What `append_all` has taken.
+#[derive(Debug)]
+pub struct Appended {
+    /// The position of the first one; those after it have the seqs that follow.
+    pub first: Position,
+    /// How many, from the first on.
+    pub count: usize,
+    /// Why the one after those was not taken.
+    pub refused: Option<Refused>,
+}
+
 /// What the cursor says of our end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ending {
@@ -64,29 +75,75 @@ impl Spool {
     /// Takes a record. In mode `Fast` it survives our death when this returns; in mode `Durable` it is promised only
     /// when a later `sync` returns.
     pub fn append(&mut self, class: Class, payload: &[u8]) -> Result<Position, Refused> {
-        let taken = self.try_append(class, payload);
-        match &taken {
-            Ok(_) => {
-                self.counts.appended += 1;
-                self.counts.appended_bytes += payload.len() as u64;
-            }
-            Err(Refused::TooLarge { .. }) => self.counts.turned_away.too_large += 1,
-            Err(Refused::Full { .. }) => self.counts.turned_away.full += 1,
-            Err(Refused::NoSpace { .. } | Refused::Disk { .. }) => self.counts.turned_away.disk += 1,
-        }
-        self.check_books();
-        taken
+        let Appended { first, refused, .. } = self.append_all(class, &[payload]);
+        refused.map_or(Ok(first), Err)
     }
 
-    fn try_append(&mut self, class: Class, payload: &[u8]) -> Result<Position, Refused> {
-        let overhead = HEADER_BYTES + FRAME_BYTES;
-        let room = usize::try_from(self.options.limit(class)).unwrap_or(usize::MAX).saturating_sub(overhead);
-        let max_bytes = room.min(MAX_RECORD_BYTES);
-        if payload.len() > max_bytes {
-            return Err(Refused::TooLarge { bytes: payload.len(), max_bytes });
+    /// Takes records of one class in their order, as `append` would one after the other, up to the first that it must
+    /// refuse: those before it are taken, it and those behind it are not. One write serves as many as fit into a
+    /// segment, which is what makes small records cheap.
+    pub fn append_all<P: AsRef<[u8]>>(&mut self, class: Class, payloads: &[P]) -> Appended {
+        let first = self.position(self.next);
+        let (mut rest, mut refused) = (payloads, None);
+        while !rest.is_empty() && refused.is_none() {
+            match self.append_group(class, rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(why) => refused = Some(why),
+            }
         }
-        self.make_room(class, (FRAME_BYTES + payload.len()) as u64)?;
-        self.write(Kind::Record(class), payload, 1)
+        match refused {
+            Some(Refused::TooLarge { .. }) => self.counts.turned_away.too_large += 1,
+            Some(Refused::Full { .. }) => self.counts.turned_away.full += 1,
+            Some(Refused::NoSpace { .. } | Refused::Disk { .. }) => self.counts.turned_away.disk += 1,
+            None => {}
+        }
+        self.check_books();
+        Appended { first, count: payloads.len() - rest.len(), refused }
+    }
+
+    /// Takes the first of these, and with the same write as many more as fit. Where there is not room for all of them
+    /// there may be for half.
+    fn append_group<P: AsRef<[u8]>>(&mut self, class: Class, payloads: &[P]) -> Result<usize, Refused> {
+        let mut count = self.group(class, payloads)?;
+        loop {
+            let group = &payloads[..count];
+            let written = self.make_room(class, frames_bytes(group)).and_then(|()| self.write_records(class, group));
+            match written {
+                Ok(()) => return Ok(count),
+                Err(Refused::Full { .. } | Refused::NoSpace { .. }) if count > 1 => count /= 2,
+                Err(why) => return Err(why),
+            }
+        }
+    }
+
+    /// How many of these go into one write: those that the segment has room for, and at least one.
+    fn group<P: AsRef<[u8]>>(&self, class: Class, payloads: &[P]) -> Result<usize, Refused> {
+        let overhead = HEADER_BYTES + FRAME_BYTES;
+        let most = usize::try_from(self.options.limit(class)).unwrap_or(usize::MAX).saturating_sub(overhead);
+        let max_bytes = most.min(MAX_RECORD_BYTES);
+        let mut room = self.lanes[class.index()].room(self.options.segment_limit()).min(MAX_HIDDEN_BYTES as u64);
+        for (count, payload) in payloads.iter().enumerate() {
+            let bytes = payload.as_ref().len();
+            let frame = (FRAME_BYTES + bytes) as u64;
+            if bytes > max_bytes && count == 0 {
+                return Err(Refused::TooLarge { bytes, max_bytes });
+            }
+            if count == 0 && frame > room {
+                room = self.options.segment_limit().saturating_sub(HEADER_BYTES as u64); // of the next segment
+            } else if count > 0 && (frame > room || bytes > max_bytes) {
+                return Ok(count);
+            }
+            room = room.saturating_sub(frame);
+        }
+        Ok(payloads.len())
+    }
+
+    /// Writes records that there is room for, and counts them.
+    pub(crate) fn write_records<P: AsRef<[u8]>>(&mut self, class: Class, payloads: &[P]) -> Result<(), Refused> {
+        self.write(Kind::Record(class), payloads, payloads.len() as u64)?;
+        self.counts.appended += payloads.len() as u64;
+        self.counts.appended_bytes += payloads.iter().map(|payload| payload.as_ref().len() as u64).sum::<u64>();
+        Ok(())
     }
 
     /// Spends seqs on so many records that never came to be (at most [`MAX_SKIP`]), so that the receiver hears of them
@@ -99,25 +156,26 @@ impl Spool {
         if self.bytes() + frame > self.options.limit(Class::Critical) {
             return Err(Refused::Full { dir: self.dir.clone(), max_bytes: self.options.max_bytes });
         }
-        let Position { epoch, seq } = self.write(Kind::Skip(skip), &payload, skip.count)?;
+        let Position { epoch, seq } = self.position(self.next);
+        self.write(Kind::Skip(skip), &[payload], skip.count)?;
         self.counts.appended += 1;
         self.counts.skipped += skip.count;
         self.check_books();
         Ok(Gap { epoch, first_seq: seq, last_seq: seq + skip.count - 1, reason })
     }
 
-    /// Writes a frame at the next place, which takes so many seqs.
-    pub(crate) fn write(&mut self, kind: Kind, payload: &[u8], seqs: u64) -> Result<Position, Refused> {
-        let (lane, frame) = (kind.class().index(), (FRAME_BYTES + payload.len()) as u64);
-        if self.lanes[lane].is_full_for(frame, self.options.segment_limit()) {
+    /// Writes frames of one kind from the next place on, which take so many seqs together.
+    fn write<P: AsRef<[u8]>>(&mut self, kind: Kind, payloads: &[P], seqs: u64) -> Result<(), Refused> {
+        let (lane, bytes) = (kind.class().index(), frames_bytes(payloads));
+        if self.lanes[lane].is_full_for(bytes, self.options.segment_limit()) {
             self.sync_behind()?;
             self.lanes[lane].finish_segment();
         }
-        if self.lanes.iter().map(Lane::hidden_bytes).sum::<usize>() + payload.len() > MAX_HIDDEN_BYTES {
+        if self.lanes.iter().map(Lane::hidden_bytes).sum::<usize>() as u64 + bytes > MAX_HIDDEN_BYTES as u64 {
             self.sync_behind()?;
         }
         let stamp = self.stamp();
-        while let Err(source) = self.lanes[lane].append(stamp, kind, self.next.seq, payload) {
+        while let Err(source) = self.lanes[lane].append(stamp, kind, self.next.seq, payloads) {
             let dir = self.dir.clone();
             if !is_no_space(&source) {
                 return Err(Refused::Disk { dir, source });
@@ -125,12 +183,11 @@ impl Spool {
                 return Err(Refused::NoSpace { dir, source });
             }
         }
-        let position = Position { epoch: stamp.epoch, seq: self.next.seq };
         self.next.seq += seqs;
         if self.options.mode == Mode::Fast {
             self.publish();
         }
-        Ok(position)
+        Ok(())
     }
 
     /// Makes everything appended so far durable, with one sync per lane that has news, and says up to where. (After an
@@ -168,8 +225,8 @@ impl Spool {
         self.visible = self.next;
     }
 
-    pub(crate) fn make_room(&mut self, class: Class, frame: u64) -> Result<(), Refused> {
-        while self.bytes() + frame + HEADER_BYTES as u64 > self.options.limit(class) {
+    pub(crate) fn make_room(&mut self, class: Class, bytes: u64) -> Result<(), Refused> {
+        while self.bytes() + bytes + HEADER_BYTES as u64 > self.options.limit(class) {
             if !self.drop_oldest() {
                 return Err(Refused::Full { dir: self.dir.clone(), max_bytes: self.options.max_bytes });
             }
@@ -296,4 +353,9 @@ impl Spool {
     pub(crate) fn check_books(&self) {
         debug_assert!(self.stats().is_conserved(), "{:?}", self.stats());
     }
+}
+
+/// What these take on disk.
+pub(crate) fn frames_bytes<P: AsRef<[u8]>>(payloads: &[P]) -> u64 {
+    payloads.iter().map(|payload| (FRAME_BYTES + payload.as_ref().len()) as u64).sum()
 }

@@ -19,6 +19,8 @@ fn live(model: &mut Model) {
                 model.sync();
             }
         }
+        model.append_all(Class::Ordinary, &[70, 10, 250, 30]);
+        model.sync();
         (0..5).all(|_| model.read());
         match round {
             1 => model.readmit_at(0),

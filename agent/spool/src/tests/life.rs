@@ -58,6 +58,53 @@ fn a_sync_covers_all_that_was_appended_and_one_lane_costs_one_sync() {
 }
 
 #[test]
+fn appended_together_records_cost_one_write_and_each_has_its_seq() {
+    let disk = MemoryDisk::default();
+    let (mut spool, _) = open_with(&disk, Options::new(Mode::Durable, 1 << 30, "b"));
+    spool.append(Class::Critical, b"first").unwrap();
+    let payloads: Vec<_> = (2..=65).map(payload).collect();
+    let before = disk.operations();
+    let taken = spool.append_all(Class::Critical, &payloads);
+    assert_eq!(disk.operations() - before, 1, "one write for 64");
+    assert_eq!((taken.first.seq, taken.count, taken.refused.is_none()), (2, 64, true));
+    assert_eq!((spool.sync().unwrap().seq, spool.stats().syncs), (65, 1));
+    for (number, seen) in (2..).zip(drain(&mut spool).into_iter().skip(1)) {
+        let position = Position { seq: number, ..taken.first };
+        assert_eq!(seen, Seen::Record(position, Class::Critical, payload(number)));
+    }
+    assert_eq!(spool.append_all::<&[u8]>(Class::Ordinary, &[]).count, 0);
+}
+
+#[test]
+fn records_appended_together_fill_segments_as_single_ones_do() {
+    let (alone, together) = (MemoryDisk::default(), MemoryDisk::default());
+    let payloads: Vec<_> = (1..=40).map(payload).collect();
+    let (mut spool, _) = open(&alone);
+    for payload in &payloads {
+        spool.append(Class::Ordinary, payload).unwrap();
+    }
+    let (mut other, _) = open(&together);
+    assert_eq!(other.append_all(Class::Ordinary, &payloads).count, 40);
+    assert_eq!(other.stats(), spool.stats());
+    let segments = |disk: &MemoryDisk| {
+        let paths = disk.files(dir()).into_iter().filter(|path| path.extension().is_some());
+        paths.map(|path| (disk.read(&path).unwrap().len(), path)).collect::<Vec<_>>()
+    };
+    assert_eq!(segments(&together), segments(&alone));
+}
+
+#[test]
+fn of_records_appended_together_those_before_the_first_refused_one_are_taken() {
+    let (mut spool, _) = open_with(&MemoryDisk::default(), Options::new(Mode::Durable, 64 << 20, "b"));
+    let payloads = [vec![1; 9], vec![2; 9], vec![3; crate::MAX_RECORD_BYTES + 1], vec![4; 9]];
+    let taken = spool.append_all(Class::Ordinary, &payloads);
+    assert_eq!((taken.first.seq, taken.count), (1, 2));
+    assert!(matches!(taken.refused, Some(Refused::TooLarge { .. })));
+    assert_eq!((spool.stats().appended, spool.stats().turned_away.too_large), (2, 1));
+    assert_eq!(spool.append_all(Class::Ordinary, &payloads[3..]).first.seq, 3, "the rest is the caller's to bring");
+}
+
+#[test]
 fn unacked_records_are_read_again_after_a_rewind_and_acked_ones_never() {
     let mut spool = filled(&MemoryDisk::default(), Mode::Durable, 12);
     let epoch = spool.epoch();

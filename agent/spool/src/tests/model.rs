@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use super::{DIR, dir};
 use crate::memory::{MemoryDisk, PowerLoss};
-use crate::{Class, Gap, Mode, NewEpoch, Next, Options, Position, Reason, Spool, Stats, WhenFull};
+use crate::{Appended, Class, Gap, Mode, NewEpoch, Next, Options, Position, Reason, Spool, Stats, WhenFull};
 
 /// Epochs in the order in which they began, then seq.
 type At = (usize, u64);
@@ -90,15 +90,37 @@ impl Model {
     }
 
     pub fn append(&mut self, class: Class, bytes: usize) -> bool {
-        self.numbers += 1;
-        let number = self.numbers;
-        let payload: Vec<u8> = number.to_le_bytes().into_iter().cycle().take(bytes.max(8)).collect();
+        let payload = self.payload(bytes);
         let before = self.spool().stats();
         let appended = self.spool().append(class, &payload);
         self.weigh(&before); // a segment was left, and never unsynced
         let Ok(position) = appended else { return false };
         self.note(position, Entry { skipped: None, class, payload, promised: false, may_be_lost: false, session: 0 });
         true
+    }
+
+    /// Appends records of these sizes in one call.
+    pub fn append_all(&mut self, class: Class, sizes: &[usize]) {
+        let payloads: Vec<_> = sizes.iter().map(|&bytes| self.payload(bytes)).collect();
+        let before = self.spool().stats();
+        let Appended { first, count, refused } = self.spool().append_all(class, &payloads);
+        assert_eq!(refused.is_none(), count == payloads.len(), "all, or a prefix and why");
+        let after = self.spool().stats();
+        assert_eq!(after.appended - before.appended, count as u64);
+        self.weigh(&before);
+        let may_be_lost = self.options.mode == Mode::Fast && after.sync_failures > before.sync_failures;
+        let visible = self.spool().visible;
+        for (seq, payload) in (first.seq..).zip(payloads).take(count) {
+            let promised = self.options.mode == Mode::Durable && seq < visible.seq; // a segment was left behind it
+            let entry = Entry { skipped: None, class, payload, promised, may_be_lost, session: 0 };
+            self.note(Position { seq, ..first }, entry);
+        }
+    }
+
+    /// Bytes that no other record has.
+    fn payload(&mut self, bytes: usize) -> Vec<u8> {
+        self.numbers += 1;
+        self.numbers.to_le_bytes().into_iter().cycle().take(bytes.max(8)).collect()
     }
 
     pub fn skip(&mut self, reason: Reason, count: u64) -> bool {
@@ -397,6 +419,7 @@ fn after(at: At) -> At {
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Append(Class, usize),
+    AppendAll(Class, Vec<usize>),
     Skip(Reason, u64),
     Sync,
     Read(usize),
@@ -416,6 +439,7 @@ impl Model {
             Step::Append(class, bytes) => {
                 self.append(class, bytes);
             }
+            Step::AppendAll(class, ref sizes) => self.append_all(class, sizes),
             Step::Skip(reason, count) => {
                 self.skip(reason, count);
             }
@@ -438,11 +462,13 @@ impl Model {
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
-    let class = prop_oneof![3 => Just(Class::Ordinary), 1 => Just(Class::Critical)];
+    let class = || prop_oneof![3 => Just(Class::Ordinary), 1 => Just(Class::Critical)];
+    let sizes = prop::collection::vec(0usize..200, 0..9);
     let skipped = prop_oneof![Just(Reason::TooLarge), Just(Reason::QueueFull)];
     let loss = prop_oneof![Just(PowerLoss::DropsAll), any::<u64>().prop_map(PowerLoss::Tears)];
     prop_oneof![
-        12 => (class, 0usize..200).prop_map(|(class, bytes)| Step::Append(class, bytes)),
+        12 => (class(), 0usize..200).prop_map(|(class, bytes)| Step::Append(class, bytes)),
+        3 => (class(), sizes).prop_map(|(class, sizes)| Step::AppendAll(class, sizes)),
         2 => (skipped, 1u64..5).prop_map(|(reason, count)| Step::Skip(reason, count)),
         4 => Just(Step::Sync),
         6 => (1usize..12).prop_map(Step::Read),

@@ -120,6 +120,26 @@ fn what_was_sent_and_dropped_before_its_ack_is_dropped_in_the_books() {
 }
 
 #[test]
+fn of_records_appended_together_as_many_are_taken_as_there_is_room_for() {
+    let options = Options { when_full: WhenFull::RefuseNew, ..small() };
+    let payloads: Vec<_> = (1..=60).map(payload).collect();
+    let (mut alone, _) = open_with(&MemoryDisk::default(), options.clone());
+    let count = payloads.iter().take_while(|payload| alone.append(Class::Critical, payload).is_ok()).count();
+    let (mut spool, _) = open_with(&MemoryDisk::default(), options);
+    let taken = spool.append_all(Class::Critical, &payloads);
+    assert!(matches!(taken.refused, Some(Refused::Full { .. })) && taken.count == count && count > 30, "{taken:?}");
+
+    let disk = MemoryDisk::default();
+    let (mut spool, _) = open_with(&disk, Options::new(Mode::Durable, 64 << 20, "b"));
+    append_synced(&mut spool, Class::Critical, 1..=1);
+    disk.limit_bytes(disk.files(dir()).iter().map(|path| disk.read(path).unwrap().len() as u64).sum::<u64>() + 700);
+    let taken = spool.append_all(Class::Critical, &payloads);
+    assert!(matches!(taken.refused, Some(Refused::NoSpace { .. })) && taken.count == 9, "700 of 77 bytes: {taken:?}");
+    spool.sync().unwrap();
+    assert_eq!(drain(&mut spool).len(), 10);
+}
+
+#[test]
 fn a_full_disk_drops_the_oldest_and_goes_on() {
     let disk = MemoryDisk::default();
     let mut spool = filled(&disk, Mode::Durable, 40);
