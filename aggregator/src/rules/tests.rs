@@ -3,6 +3,7 @@
 mod desk;
 mod firing;
 mod restart;
+mod shipped;
 mod silence;
 mod storing;
 mod timing;
