@@ -30,6 +30,9 @@ const BATCH: u32 = 20;
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a notification is tried. An alert that nobody could be told of for a day is history, not news.
 const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
+/// And how often at least: half an hour of trying at the longest waits. A clock that is set forward makes everything old,
+/// and after a weekend off the first failure is no reason.
+const GIVE_UP_ATTEMPTS: u32 = 100;
 /// What becomes of a message then: the outcome in the database, and the reason under which it is counted.
 const GIVEN_UP: &str = "given_up";
 /// The longest a channel may ask us to wait.
@@ -210,7 +213,7 @@ impl Notifier {
             }
             Delivery::Retry { reason, after } => {
                 self.meters.failed.with_label_values(&[channel.name(), reason]).inc();
-                if age > GIVE_UP {
+                if age > GIVE_UP && row.attempts + 1 >= GIVE_UP_ATTEMPTS {
                     self.meters.failed.with_label_values(&[channel.name(), GIVEN_UP]).inc();
                     tracing::error!(channel = row.channel, id = %row.id, reason, "notification given up");
                     return Outcome::Finished(GIVEN_UP);

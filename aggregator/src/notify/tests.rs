@@ -267,18 +267,33 @@ async fn a_message_for_a_channel_that_is_gone_is_dropped_and_counted() {
 }
 
 #[tokio::test]
-async fn after_a_day_a_message_is_given_up_and_the_next_one_is_tried() {
+async fn after_a_day_and_many_attempts_a_message_is_given_up_and_the_next_one_is_tried() {
     let mut post = Post::new().await;
-    post.answers(503, 2).await;
+    post.answers(503, GIVE_UP_ATTEMPTS.into()).await;
     post.answers(200, 9).await;
     post.make("A", "old").await;
-    post.round().await;
-    post.clock.advance(GIVE_UP + SECOND);
+    for _ in 1..GIVE_UP_ATTEMPTS {
+        post.round().await;
+        assert_eq!(post.failed("webhook", "given_up"), 0, "it was not tried often enough");
+        post.clock.advance(GIVE_UP / 2);
+    }
     post.make("A", "new").await;
     post.round().await;
-    assert_eq!(post.got().await, ["old", "old", "new"]);
+    assert_eq!(post.got().await[99..], ["old", "new"]);
     assert_eq!((post.sent(), post.waiting().await), (1, 0));
-    assert_eq!((post.failed("webhook", "server"), post.failed("webhook", "given_up")), (2, 1));
+    assert_eq!((post.failed("webhook", "server"), post.failed("webhook", "given_up")), (100, 1));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_gives_no_message_up() {
+    let mut post = Post::new().await;
+    post.answers(503, 3).await;
+    post.answers(200, 9).await;
+    post.make("A", "fires").await;
+    post.round().await;
+    post.clock.jump_to(Timestamp::from_millis(4_102_444_800_000));
+    post.after(3 * WAIT_MAX).await;
+    assert_eq!((post.sent(), post.waiting().await, post.failed("webhook", "given_up")), (1, 0, 0));
 }
 
 #[tokio::test]
