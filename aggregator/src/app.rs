@@ -269,9 +269,9 @@ impl App {
         let database = store.ping().await?;
         let pulse = store.load_pulse().await?;
         let live = &self.shared.live;
-        live.resume(store.load_agents().await?, pulse.map(|pulse| pulse.alive_at));
+        let ended_at = live.resume(store.load_agents().await?, pulse);
         self.shared.front.wait_for("the head is being restored");
-        restore::head(&*store, live, self.shared.clock.wall()).await?;
+        restore::head(&*store, live, self.shared.clock.wall(), ended_at).await?;
         fail_point::hit("aggregator.restored");
         let rules = store.load_rules().await?;
         Ok(Kept { store, database, pulse, rules })

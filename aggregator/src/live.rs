@@ -6,6 +6,9 @@
 //! that was up counts as up until it had time to come back ([`RECONNECT_MAX`]). Who is not heard of is another matter,
 //! for the rules: see `awaiting`.
 //!
+//! How long anything was is told by the monotonic clock. Our wall clock may be set: then the head and what we noted of the
+//! agents move with it, since their times are those of our clock (`docs/adr/0010-clock-jumps.md`).
+//!
 //! The aggregator reports `monitoring_agent_up` and the clocks' offsets into the head as an agent of its own
 //! ([`OURSELVES`]), so that rules and pages read them like everything else.
 //!
@@ -14,32 +17,35 @@
 mod agent;
 mod awaiting;
 mod clock_offset;
+mod report;
 
-use crate::store::AgentRow;
+use crate::store::{AgentRow, Pulse};
 use awaiting::Awaiting;
-use proto::catalog::{AGENT_CLOCK_OFFSET_SECONDS, AGENT_UP, Metric};
-use proto::convert::SchemaBytes;
 use proto::limits::CLOCK_TOLERANCE;
 use proto::message::{ClockReading, Hello, Position};
-use proto::name::{MetricName, SeriesKey};
-use proto::sample::{Frame, Kind, Pass, Schema, SchemaId, SeriesDef, Timestamp};
+use proto::name::MetricName;
+use proto::sample::{Frame, Schema, SchemaId, Timestamp};
 use runtime::backoff;
 use runtime::clock::Clock;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tsdb::{Appended, Head, Limits, Origin};
+use tsdb::{Appended, Head, Limits};
 use uuid::Uuid;
 
 pub use agent::{Agent, SILENT_INTERVALS, SILENT_MIN, State};
 pub use awaiting::{UNHEARD_MAX, Unheard};
 pub use clock_offset::ClockOffset;
+pub use report::{is_own, is_reported};
 
 /// After our restart an agent is given the longest wait of its backoff and the time to connect before it is silent.
 pub const RECONNECT_MAX: Duration = backoff::CAP.saturating_add(Duration::from_secs(10));
 /// A silent agent stays in the service discovery for this long, so that `up == 0` can fire.
 pub const LOST_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// What was seen later than the last sign of our own life by more than this was stamped by a clock that was set back since:
+/// some pulses that the database did not take.
+const PULSE_MISSED: Duration = Duration::from_secs(60);
 /// Agents known at a time, those of the last day that are gone included: two rollouts of every stream there may be.
 pub const AGENTS_MAX: usize = 20_000;
 /// How much the head holds of each series.
@@ -87,7 +93,7 @@ struct Inner {
     /// Of our own samples, those that a limit kept out.
     unreported: u64,
     /// Our wall clock minus our monotonic one when they were looked at last.
-    clock_difference: Option<Timestamp>,
+    clock_difference_ms: i64,
 }
 
 // === impl Live ===
@@ -95,49 +101,40 @@ struct Inner {
 impl Live {
     /// With the agents that the database knows; see [`Live::resume`].
     pub fn new(limits: Limits, clock: Arc<dyn Clock>, known: Vec<AgentRow>) -> Self {
-        let live = Self { limits, inner: Mutex::new(Inner::empty(limits)), clock, changed: Notify::new() };
+        let live = Self { limits, inner: Mutex::new(Inner::empty(limits, 0)), clock, changed: Notify::new() };
         live.resume(known, None);
         live
     }
 
-    /// Begins anew, with an empty head and the agents that the database knows: those of the last day, and no more than
-    /// [`AGENTS_MAX`]. Those that were up when we ended count as up until they had time to connect again. When we ended,
-    /// `alive_at` tells, the last sign of our life, and the newest batch of any agent.
-    pub fn resume(&self, known: Vec<AgentRow>, alive_at: Option<Timestamp>) {
-        let (wall, seen_at) = (self.clock.wall(), self.clock.monotonic());
-        let ended_at = known.iter().map(|row| row.last_seen).chain(alive_at).max().unwrap_or_default().min(wall);
-        let mut agents: Vec<Agent> = known
-            .into_iter()
-            .map(|row| {
-                let (appended_at, clock) = (seen_at, ClockOffset::default());
-                let mut agent = Agent { row, state: State::Up, seen_at, appended_at, clock };
-                if agent.row.stopped_at.is_some() {
-                    agent.state = State::Stopped;
-                } else if ended_at.since(agent.row.last_seen) > agent.silent_after() {
-                    agent.state = State::Silent;
-                }
-                agent
-            })
-            .collect();
-        agents.retain(|agent| agent.state == State::Up || wall.since(agent.row.last_seen) < LOST_KEPT);
-        agents.sort_by_key(|agent| std::cmp::Reverse(agent.row.last_seen));
+    /// Begins anew, with an empty head and the agents that the database knows: those that were not gone for a day when we
+    /// ended, and no more than [`AGENTS_MAX`]. Those that were up when we ended count as up until they had time to connect
+    /// again. Returns when we ended, by the clock of then.
+    pub fn resume(&self, known: Vec<AgentRow>, pulse: Option<Pulse>) -> Timestamp {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let ended_at = ended_at(&known, pulse, wall);
+        let mut agents: Vec<Agent> = known.into_iter().map(|row| Agent::kept(row, ended_at, now)).collect();
+        agents.retain(|agent| agent.state == State::Up || agent.gone_before < LOST_KEPT);
+        agents.sort_by_key(|agent| agent.gone_before);
         agents.truncate(AGENTS_MAX);
         // One that was silent for longer was not believed in then.
-        let there = |agent: &&Agent| agent.state != State::Stopped && ended_at.since(agent.row.last_seen) < UNHEARD_MAX;
-        let awaiting = Awaiting::begin(agents.iter().filter(there).map(|agent| agent.row.agent_id), seen_at);
+        let there = |agent: &&Agent| agent.state != State::Stopped && agent.gone_before < UNHEARD_MAX;
+        let awaiting = Awaiting::begin(agents.iter().filter(there).map(|agent| agent.row.agent_id), now);
         let agents = agents.into_iter().map(|agent| (agent.row.agent_id, agent)).collect();
-        *self.lock() = Inner { agents, awaiting, ..Inner::empty(self.limits) };
+        let empty = Inner::empty(self.limits, difference_ms(wall, now));
+        *self.lock() = Inner { agents, awaiting, ..empty };
+        ended_at
     }
 
     /// Whether an agent may be noted: it is known, or there is room for one more, if need be in the place of the one
     /// that said goodbye longest ago.
     pub fn make_room_for(&self, agent_id: Uuid) -> bool {
+        let now = self.clock.monotonic();
         let mut inner = self.lock();
         if inner.agents.contains_key(&agent_id) || inner.agents.len() < AGENTS_MAX {
             return true;
         }
         let stopped = inner.agents.values().filter(|agent| agent.state == State::Stopped);
-        let oldest = stopped.min_by_key(|agent| agent.row.stopped_at).map(|agent| agent.row.agent_id);
+        let oldest = stopped.max_by_key(|agent| agent.gone_for(now)).map(|agent| agent.row.agent_id);
         oldest.is_some_and(|oldest| inner.agents.remove(&oldest).is_some())
     }
 
@@ -159,7 +156,8 @@ impl Live {
             position: known.and_then(|agent| agent.row.position),
         };
         let clock = ClockOffset::at_hello(hello.wall, now);
-        let agent = Agent { row: row.clone(), state: State::Up, seen_at: now, appended_at: now, clock };
+        let gone_before = Duration::ZERO;
+        let agent = Agent { row: row.clone(), state: State::Up, seen_at: now, gone_before, appended_at: now, clock };
         let was_up = known.is_some_and(|known| known.state == State::Up);
         if known.is_some_and(|known| known.origin().labels != agent.origin().labels) {
             // It has another name now: what it reported under the old one has ended.
@@ -203,7 +201,9 @@ impl Live {
     /// Adds the frames of a batch that was stored after its stream had ended: the head has what the log has, but that is
     /// no sign of life. An agent that is silent by now stays so, and what it reported stays ended.
     pub fn append_late(&self, agent_id: Uuid, frames: &[Frame]) -> Appended {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut inner = self.lock();
+        inner.look_at_clock(wall, now);
         let appended = inner.append(agent_id, frames, News::ForTheRules);
         if inner.agents.get(&agent_id).is_some_and(|agent| agent.state != State::Up) {
             inner.head.end_agent(agent_id);
@@ -264,6 +264,7 @@ impl Live {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut inner = self.lock();
         if let Some(agent) = inner.agents.get_mut(&agent_id) {
+            agent.seen(wall, now);
             agent.state = State::Stopped;
             agent.row.stopped_at = Some(wall);
         }
@@ -284,7 +285,7 @@ impl Live {
             let inner = &mut *guard;
             inner.look_at_clock(wall, now);
             // A pod has a new agent each time it is rolled out; the database remembers them all.
-            inner.agents.retain(|_, agent| agent.state == State::Up || wall.since(agent.row.last_seen) < LOST_KEPT);
+            inner.agents.retain(|_, agent| agent.state == State::Up || agent.gone_for(now) < LOST_KEPT);
             for agent in inner.agents.values_mut().filter(|agent| agent.state == State::Up) {
                 let returning = inner.awaiting.has_not_returned(agent.row.agent_id);
                 let reconnect = if returning { RECONNECT_MAX } else { Duration::ZERO };
@@ -313,8 +314,10 @@ impl Live {
 
     /// Drops what is older than the window.
     pub fn truncate(&self) {
-        let now = self.clock.wall();
-        self.lock().head.truncate(now, HEAD_WINDOW);
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let mut inner = self.lock();
+        inner.look_at_clock(wall, now);
+        inner.head.truncate(wall, HEAD_WINDOW);
     }
 
     /// Every known agent, by id.
@@ -366,7 +369,7 @@ impl Live {
 // === impl Inner ===
 
 impl Inner {
-    fn empty(limits: Limits) -> Self {
+    fn empty(limits: Limits, clock_difference_ms: i64) -> Self {
         let (agents, awaiting, dirty) = (BTreeMap::new(), Awaiting::default(), HashMap::new());
         Self {
             head: Head::new(limits),
@@ -375,7 +378,7 @@ impl Inner {
             dirty,
             newest: Timestamp::ZERO,
             unreported: 0,
-            clock_difference: None,
+            clock_difference_ms,
         }
     }
 
@@ -400,49 +403,27 @@ impl Inner {
     /// See [`Live::seen`].
     fn seen(&mut self, agent_id: Uuid, wall: Timestamp, now: Duration) {
         if let Some(agent) = self.agents.get_mut(&agent_id).filter(|agent| agent.state != State::Stopped) {
-            agent.state = State::Up;
-            agent.seen_at = now;
-            agent.row.last_seen = wall;
+            agent.seen(wall, now);
             self.awaiting.returned(agent_id, now);
         }
     }
 
-    /// When our wall clock was set, or we slept, what came before it is not of now: agents are unheard until they tell.
+    /// When our wall clock was set, or we slept, what came before moves with it, and is not of now: agents are unheard
+    /// until they tell.
     fn look_at_clock(&mut self, wall: Timestamp, now: Duration) {
-        let difference = wall - now;
-        let before = self.clock_difference.replace(difference).unwrap_or(difference);
-        if difference.since(before).max(before.since(difference)) > CLOCK_TOLERANCE {
-            for agent in self.agents.values().filter(|agent| agent.state == State::Up) {
+        let difference_ms = difference_ms(wall, now);
+        let moved_ms = difference_ms.saturating_sub(self.clock_difference_ms);
+        self.clock_difference_ms = difference_ms;
+        if Duration::from_millis(moved_ms.unsigned_abs()) <= CLOCK_TOLERANCE {
+            return;
+        }
+        self.head.move_by(moved_ms);
+        self.newest = self.newest.moved_by(moved_ms);
+        for agent in self.agents.values_mut() {
+            agent.move_by(moved_ms);
+            if agent.state == State::Up {
                 self.awaiting.stale(agent.row.agent_id, now);
             }
-        }
-    }
-
-    /// Writes `monitoring_agent_up` and the offsets into the head.
-    fn report(&mut self, at: Timestamp, now: Duration) {
-        // Two agents may share a name (a pod's successor with a new spool): one that is up speaks for both.
-        let mut told: BTreeMap<SeriesKey, f64> = BTreeMap::new();
-        let mut tell = |row: &'static Metric, agent: &Agent, value: f64| {
-            let labels = [("service", agent.row.service.as_str()), ("instance", agent.row.instance.as_str())];
-            if let Ok(key) = SeriesKey::try_new(row.name, labels) {
-                told.entry(key).and_modify(|have| *have = have.max(value)).or_insert(value);
-            }
-        };
-        for agent in self.agents.values().filter(|agent| is_reported(agent, at)) {
-            tell(&AGENT_UP, agent, f64::from(u8::from(agent.state == State::Up)));
-            if let Some(ahead_ms) = agent.clock.ahead_ms(at, now) {
-                tell(&AGENT_CLOCK_OFFSET_SECONDS, agent, ahead_ms as f64 / 1000.0);
-            }
-        }
-        let (keys, values): (Vec<SeriesKey>, Vec<f64>) = told.into_iter().unzip();
-        let series: Vec<SeriesDef> = keys.into_iter().map(|key| SeriesDef { key, kind: Kind::Gauge }).collect();
-        let schema_id = SchemaBytes::encode("agents", Duration::ZERO, &series).id;
-        let schema = Arc::new(Schema { source: "agents".into(), interval: Duration::ZERO, series });
-        let origin = Origin { agent_id: OURSELVES, labels: Vec::new() };
-        if let Ok(frame) = Frame::try_new(schema_id, schema.clone(), vec![Pass { at, values }]) {
-            let appended = self.head.append(&origin, &frame);
-            self.unreported += appended.over_limit as u64;
-            self.dirty.insert(schema_id, schema);
         }
     }
 
@@ -463,14 +444,21 @@ impl Inner {
     }
 }
 
-/// Whether `monitoring_agent_up` speaks of the agent: it did not say goodbye, and is not lost for more than a day.
-pub fn is_reported(agent: &Agent, now: Timestamp) -> bool {
-    agent.state != State::Stopped && now.since(agent.row.last_seen) < LOST_KEPT
+/// When we ended, by the clock of then, told by nothing but what was written down with that clock: whatever `wall` shows
+/// now, who was silent then is silent now. A pulse that was itself ahead of what was believed counts only as far as
+/// something else says so.
+fn ended_at(known: &[AgentRow], pulse: Option<Pulse>, wall: Timestamp) -> Timestamp {
+    let seen = || known.iter().map(|row| row.last_seen);
+    let newest = seen().max().unwrap_or_default();
+    let Some(pulse) = pulse else { return newest };
+    let is_believed = pulse.alive_at.since(pulse.trusted_at) <= PULSE_MISSED;
+    let alive_at = if is_believed { pulse.alive_at } else { pulse.alive_at.min(newest.max(wall)) };
+    seen().filter(|at| *at <= alive_at + PULSE_MISSED).fold(alive_at, Timestamp::max)
 }
 
-/// Whether the metric is one that we report of the agents, so that no silence of theirs hides it.
-pub fn is_own(name: &str) -> bool {
-    name == AGENT_UP.name || name == AGENT_CLOCK_OFFSET_SECONDS.name
+/// Our wall clock minus our monotonic one.
+fn difference_ms(wall: Timestamp, now: Duration) -> i64 {
+    (wall - now).as_millis()
 }
 
 /// Whether a schema has a metric of this name.

@@ -1,11 +1,15 @@
 //! The way back after a restart: the head is rebuilt from the log.
 //!
+//! What the log has from later than now was stored by a clock that was set back since: its times are not those of our
+//! clock, and it stays out of the head, which would have no room for what comes now.
+//!
 //! Reads the batches of the head's window through the same conversion and the same `append` as when they came. A batch
 //! that cannot be read costs itself: it is named and counted, and the rest goes on.
 
 use crate::live::{HEAD_WINDOW, Live};
 use crate::store::{BatchRow, Store, StoreError};
 use proto::convert::{RawBatch, SchemaBytes};
+use proto::limits::CLOCK_TOLERANCE;
 use proto::refused::Refused;
 use proto::sample::{Schema, SchemaId, Timestamp};
 use runtime::log::chain;
@@ -25,10 +29,12 @@ pub struct Restored {
     pub samples: u64,
     /// Batches and schemas that could not be read.
     pub unreadable: u64,
+    /// Batches that lie in the future.
+    pub ahead: u64,
 }
 
-/// Fills the head with what came in its window before `now`.
-pub async fn head(store: &dyn Store, live: &Live, now: Timestamp) -> Result<Restored, StoreError> {
+/// Fills the head with what came in its window before `now`, where the log ends at `ended_at` by its own clock.
+pub async fn head(store: &dyn Store, live: &Live, now: Timestamp, ended_at: Timestamp) -> Result<Restored, StoreError> {
     let mut restored = Restored::default();
     let mut known = Known::new();
     for row in store.load_schemas().await? {
@@ -41,7 +47,9 @@ pub async fn head(store: &dyn Store, live: &Live, now: Timestamp) -> Result<Rest
             }
         }
     }
+    let latest = now + CLOCK_TOLERANCE;
     let mut each = |row: BatchRow| match read(&row, &mut known) {
+        _ if row.received_at > latest => restored.ahead += 1,
         Ok(batch) => {
             restored.batches += 1;
             restored.samples += live.restore(row.agent_id, &batch.frames).kept as u64;
@@ -51,12 +59,17 @@ pub async fn head(store: &dyn Store, live: &Live, now: Timestamp) -> Result<Rest
             tracing::error!(agent = %row.agent_id, position = %row.position, error = chain(&error), "stored batch not readable");
         }
     };
-    store.replay(now - HEAD_WINDOW, &mut each).await?;
+    if ended_at.since(now) > HEAD_WINDOW {
+        tracing::warn!(ahead = ?ended_at.since(now), "the clock is behind the log; the head begins empty");
+    } else {
+        store.replay(now - HEAD_WINDOW, &mut each).await?;
+    }
     live.restored();
     tracing::info!(
         batches = restored.batches,
         samples = restored.samples,
         unreadable = restored.unreadable,
+        ahead = restored.ahead,
         "head restored"
     );
     Ok(restored)

@@ -117,6 +117,12 @@ impl Timestamp {
         self.0 as f64 / 1000.0
     }
 
+    /// By so many milliseconds later, or earlier; stops at the ends of time.
+    #[must_use]
+    pub const fn moved_by(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

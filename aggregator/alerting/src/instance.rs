@@ -157,6 +157,8 @@ impl Instance {
         self.held = self.held.saturating_add(now.advance);
         self.keep_firing_since = None;
         self.absent = Duration::ZERO;
+        // The clock was set back since: what begins in the future would be told as such.
+        self.active_at = self.active_at.min(now.at);
         match (self.state, self.held >= rule.hold_for) {
             (InstanceState::Pending, true) => {
                 self.fire(now.at);

@@ -14,24 +14,26 @@ use axum::extract::State;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use serde_json::{Map, Value, json};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Every target.
 pub(super) async fn targets(State(service): State<Shared>, uri: Uri, headers: HeaderMap) -> Json<Vec<Value>> {
     let pages = &service.pages;
     let target = reached_by(&uri, &headers).unwrap_or_else(|| fallback(pages.listen));
-    let now = pages.clock.wall();
+    let now = pages.clock.monotonic();
     let agents = pages.live.agents();
-    let listed = one_of_each_name(agents.iter().filter(|agent| is_reported(agent, now)));
+    let listed = one_of_each_name(agents.iter().filter(|agent| is_reported(agent, now)), now);
     Json(listed.into_iter().map(|agent| json!({"targets": [target], "labels": labels(agent)})).collect())
 }
 
 /// For each name the agent that is up, else the one seen last.
-fn one_of_each_name<'a>(agents: impl Iterator<Item = &'a Agent>) -> Vec<&'a Agent> {
+fn one_of_each_name<'a>(agents: impl Iterator<Item = &'a Agent>, now: Duration) -> Vec<&'a Agent> {
     let mut named = BTreeMap::new();
     for agent in agents {
-        let rank = |agent: &Agent| (agent.state == AgentState::Up, agent.row.last_seen);
+        let rank = |agent: &Agent| (agent.state == AgentState::Up, Reverse(agent.gone_for(now)));
         let name = (&agent.row.service, &agent.row.instance, agent.row.clinic_id);
         let listed = named.entry(name).or_insert(agent);
         if rank(agent) > rank(listed) {

@@ -52,8 +52,8 @@ pub(super) async fn of_agent(
 /// Why an agent has no page now.
 fn why_silent(pages: &Pages, agent: &Agent, newest: Option<Timestamp>) -> Option<String> {
     let (wall, monotonic) = (pages.clock.wall(), pages.clock.monotonic());
-    if !shown::is_current(agent, wall, monotonic) {
-        let (state, age) = (agent.state.as_str(), shown::age(agent, wall, monotonic).as_secs());
+    if !shown::is_current(agent, monotonic) {
+        let (state, age) = (agent.state.as_str(), agent.gone_for(monotonic).as_secs());
         return Some(format!("the agent is {state}; its last batch came {age} s ago\n"));
     }
     let Some(newest) = newest else {

@@ -3,10 +3,10 @@
 //! A value of long ago is never shown as if it were of now. The sweep ends the series of an agent that is silent for
 //! three of its intervals, and finds the sources that hang while their agent goes on. Beside it stands the limit here
 //! ([`stale_after`]), on two ages:
-//! - of the last sign of life, monotonic and by the wall clock: for a sweep that is late, and a head restored from an
-//!   old log;
-//! - of the newest sample: for an agent that is there while its values are not (the database is away and nothing is
-//!   committed, or a spool that was filled during an outage is being read, oldest first).
+//! - of the last sign of life, in time that we ran: for a sweep that is late;
+//! - of the newest sample: for a head restored from an old log, and for an agent that is there while its values are not
+//!   (the database is away and nothing is committed, or a spool that was filled during an outage is being read, oldest
+//!   first).
 
 use super::Pages;
 use crate::live::{Agent, Live, OURSELVES, SILENT_INTERVALS, State};
@@ -32,14 +32,9 @@ pub(super) fn stale_after(agent: &Agent) -> Duration {
     (agent.row.interval * SILENT_INTERVALS).max(STALE_MIN)
 }
 
-/// How long ago an agent's last batch came: by the monotonic clock since we run, by the wall clock from before.
-pub(super) fn age(agent: &Agent, wall: Timestamp, monotonic: Duration) -> Duration {
-    monotonic.saturating_sub(agent.seen_at).max(wall.since(agent.row.last_seen))
-}
-
 /// Whether what the agent reports is of now.
-pub(super) fn is_current(agent: &Agent, wall: Timestamp, monotonic: Duration) -> bool {
-    agent.state == State::Up && age(agent, wall, monotonic) <= stale_after(agent)
+pub(super) fn is_current(agent: &Agent, monotonic: Duration) -> bool {
+    agent.state == State::Up && agent.gone_for(monotonic) <= stale_after(agent)
 }
 
 /// Every shown series that passes `filter`. The lock is taken for one agent at a time, so that ingest never waits for
@@ -47,7 +42,7 @@ pub(super) fn is_current(agent: &Agent, wall: Timestamp, monotonic: Duration) ->
 pub(super) fn everything(pages: &Pages, filter: impl Fn(&SeriesKey) -> bool) -> Vec<Shown> {
     let (wall, monotonic) = (pages.clock.wall(), pages.clock.monotonic());
     let mut series = Vec::new();
-    for agent in pages.live.agents().iter().filter(|agent| is_current(agent, wall, monotonic)) {
+    for agent in pages.live.agents().iter().filter(|agent| is_current(agent, monotonic)) {
         let before = series.len();
         let newest = read(&pages.live, agent.row.agent_id, &filter, &mut series);
         if newest.is_some_and(|newest| wall.since(newest) > stale_after(agent)) {

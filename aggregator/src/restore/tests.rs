@@ -3,6 +3,7 @@
 use super::*;
 use crate::ingest::admit::Admission;
 use crate::ingest::tests::fixture::{Database, Weather};
+use crate::store::Pulse;
 use proto::convert::encode_record;
 use proto::message::{Hello, Position};
 use proto::name::SeriesKey;
@@ -74,8 +75,9 @@ impl Aggregator {
     async fn restart(&mut self) -> Restored {
         self.database.reopen().await;
         let known = self.database.store.load_agents().await.expect("it is there");
-        self.live = Live::new(Limits::default(), Arc::new(self.clock.clone()), known);
-        head(&*self.database.store, &self.live, self.clock.wall()).await.expect("it is there")
+        self.live = Live::new(Limits::default(), Arc::new(self.clock.clone()), Vec::new());
+        let ended_at = self.live.resume(known, self.database.store.load_pulse().await.expect("it is there"));
+        head(&*self.database.store, &self.live, self.clock.wall(), ended_at).await.expect("it is there")
     }
 
     /// What every agent reports now.
@@ -117,7 +119,7 @@ async fn the_head_after_a_restart_equals_the_head_before_it() {
     let (latest, samples) = (ours.latest(), ours.samples());
     assert_eq!(latest.len(), 7, "disk_b has ended: {latest:?}");
     let restored = ours.restart().await;
-    assert_eq!(restored, Restored { batches: 20, samples: 38, unreadable: 0 });
+    assert_eq!(restored, Restored { batches: 20, samples: 38, ..Restored::default() });
     assert_eq!(ours.latest(), latest);
     assert_eq!(ours.samples(), samples);
 }
@@ -129,7 +131,7 @@ async fn a_restart_reads_the_heads_window_and_not_the_whole_log() {
     ours.send(1, "host", &["cpu"], &[1.0]).await;
     ours.clock.advance(HEAD_WINDOW + Duration::from_millis(1));
     ours.send(1, "host", &["cpu"], &[2.0]).await;
-    assert_eq!(ours.restart().await, Restored { batches: 1, samples: 1, unreadable: 0 });
+    assert_eq!(ours.restart().await, Restored { batches: 1, samples: 1, ..Restored::default() });
 }
 
 #[tokio::test]
@@ -184,7 +186,7 @@ async fn a_batch_or_schema_that_cannot_be_read_costs_itself() {
     ours.clock.advance(Duration::from_secs(1));
     ours.send(1, "host", &["cpu"], &[4.0]).await;
     let latest = ours.latest();
-    assert_eq!(ours.restart().await, Restored { batches: 2, samples: 2, unreadable: 4 });
+    assert_eq!(ours.restart().await, Restored { batches: 2, samples: 2, unreadable: 4, ..Restored::default() });
     assert_eq!(ours.latest(), latest);
 }
 
@@ -196,8 +198,8 @@ async fn limits_hold_while_the_head_is_restored() {
     let known = ours.database.store.load_agents().await.expect("it is there");
     let limits = Limits { series: 2, ..Limits::default() };
     let live = Live::new(limits, Arc::new(ours.clock.clone()), known);
-    let restored = head(&*ours.database.store, &live, ours.clock.wall()).await.expect("it is there");
-    assert_eq!(restored, Restored { batches: 1, samples: 2, unreadable: 0 });
+    let restored = head(&*ours.database.store, &live, ours.clock.wall(), START).await.expect("it is there");
+    assert_eq!(restored, Restored { batches: 1, samples: 2, ..Restored::default() });
 }
 
 #[tokio::test]
@@ -213,4 +215,39 @@ async fn a_restart_after_a_commit_whose_answer_was_lost_has_each_sample_once() {
     ours.database.store.commit(&rows).await.expect("it is there");
     assert_eq!(ours.restart().await.batches, 2);
     assert_eq!(ours.samples(), 1);
+}
+
+#[tokio::test]
+async fn a_restart_under_a_clock_that_is_behind_the_log_leaves_room_for_what_comes_now() {
+    for behind in [600, 3600, 1_700_000_000 - 60] {
+        let mut ours = Aggregator::new().await;
+        ours.hello(1).await;
+        for _ in 0..10 {
+            ours.clock.advance(Duration::from_secs(1));
+            ours.send(1, "host", &["cpu"], &[99.0]).await;
+        }
+        ours.clock.jump_to(ours.clock.wall() - Duration::from_secs(behind));
+        let restored = ours.restart().await;
+        // Beyond the window the log is not even read.
+        let ahead = if behind < HEAD_WINDOW.as_secs() { 10 } else { 0 };
+        assert_eq!(restored, Restored { ahead, ..Restored::default() }, "{behind} s");
+        ours.hello(1).await;
+        ours.clock.advance(Duration::from_secs(1));
+        ours.send(1, "host", &["cpu"], &[1.0]).await;
+        assert_eq!((ours.latest().into_values().collect::<Vec<_>>(), ours.samples()), (vec![1.0], 1), "{behind} s");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_after_the_clock_was_set_back_reads_what_came_since_and_not_what_lies_ahead() {
+    let mut ours = Aggregator::new().await;
+    ours.hello(1).await;
+    ours.send(1, "host", &["cpu"], &[99.0]).await;
+    ours.clock.jump_to(START - Duration::from_secs(3600));
+    ours.live.sweep();
+    ours.send(1, "host", &["cpu"], &[1.0]).await;
+    ours.clock.advance(Duration::from_secs(1));
+    let now = ours.clock.wall();
+    ours.database.store.save_pulse(Pulse { alive_at: now, trusted_at: now }).await.expect("it is there");
+    assert_eq!(ours.restart().await, Restored { batches: 1, samples: 1, ahead: 1, unreadable: 0 });
 }

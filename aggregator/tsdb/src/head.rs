@@ -215,6 +215,17 @@ impl Head {
         one.chain(all.into_iter().flatten())
     }
 
+    /// Moves everything in time: the clock that the samples' times are of was set by so much. What came before lies before
+    /// what comes now, as far as it did, and neither in the future nor beyond the window. Visits every sample.
+    pub fn move_by(&mut self, millis: i64) {
+        self.series.values_mut().for_each(|series| series.move_by(millis));
+        for sources in self.sources.values_mut() {
+            for at in sources.by_name.values_mut().map(|source| &mut source.last_at).chain(&mut sources.last_at) {
+                *at = at.moved_by(millis);
+            }
+        }
+    }
+
     /// Drops samples older than `window` before `now`, and series that have none left and that nobody reports now.
     pub fn truncate(&mut self, now: Timestamp, window: Duration) {
         let current: HashSet<SeriesId> = self

@@ -125,6 +125,13 @@ impl Series {
         (!is_stale(last.value)).then(|| self.insert(Sample { at: at.max(last.at + ONE_MS), value: STALE }, cap))
     }
 
+    /// Moves every sample in time.
+    pub(crate) fn move_by(&mut self, millis: i64) {
+        for sample in self.samples.iter_mut().chain(&mut self.last) {
+            sample.at = sample.at.moved_by(millis);
+        }
+    }
+
     /// Drops samples before `before`; returns how many.
     pub(crate) fn truncate(&mut self, before: Timestamp) -> usize {
         let dropped = self.samples.partition_point(|sample| sample.at < before);

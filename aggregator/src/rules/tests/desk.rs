@@ -26,6 +26,10 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(15);
 /// No notification is due later.
 const EVER: Timestamp = Timestamp::from_millis(i64::MAX);
 
+/// By how many milliseconds a clock may be set: an hour either way, a day, a second, to 1970 and to 2100.
+pub(super) const JUMPS_MS: [i64; 8] =
+    [3_600_000, -3_600_000, 86_400_000, -86_400_000, 1_500, -1_500, -1_700_000_000_000, 2_402_444_800_000];
+
 /// See the module.
 pub(super) struct Desk {
     pub(super) database: Database,
@@ -72,6 +76,11 @@ impl Desk {
         let (engine, orphans) = engine(rules, &self.database, &self.clock, &self.channels).await;
         self.live = engine.live.clone();
         (self.engine, self.orphans) = (engine, orphans);
+    }
+
+    /// The wall clock is set.
+    pub(super) fn set_clock(&self, by_ms: i64) {
+        self.clock.jump_to(self.clock.wall().moved_by(by_ms));
     }
 
     /// Agent `number` says hello.

@@ -1,6 +1,6 @@
 //! A restart forgets nothing, tells nothing twice, and takes nobody's silence for good news.
 
-use super::desk::{Desk, SECOND, START, began, ended, hot, rules};
+use super::desk::{Desk, JUMPS_MS, SECOND, START, began, ended, hot, rules};
 use crate::ingest::tests::fixture::Weather;
 use crate::live::{RECONNECT_MAX, UNHEARD_MAX};
 use crate::store::{EvaluationRow, InstanceRow, Store};
@@ -85,6 +85,54 @@ async fn an_agent_that_tells_only_of_the_past_is_waited_for_so_long_and_no_longe
     desk.clock.advance(15 * SECOND);
     desk.round().await;
     assert_eq!(desk.told().await, [began(), ended()]);
+}
+
+#[tokio::test]
+async fn a_restart_under_a_wrong_clock_neither_fires_a_pending_alert_nor_delays_it() {
+    for jump_ms in JUMPS_MS {
+        let mut desk = Desk::new(&hot("for: 10s")).await;
+        for _ in 0..7 {
+            desk.see(95.0).await;
+        }
+        desk.set_clock(jump_ms);
+        desk.restart(&hot("for: 10s"), SECOND).await;
+        desk.hello(1).await;
+        for second in 0..3 {
+            desk.see(95.0).await;
+            assert!(desk.told().await.is_empty(), "{jump_ms} ms, {second}");
+            // It is set right in between: that too is a jump.
+            if second == 1 {
+                desk.set_clock(-jump_ms);
+            }
+        }
+        desk.see(95.0).await;
+        let fired_at = desk.clock.wall();
+        assert_eq!(desk.told().await, [began()], "{jump_ms} ms: six seconds before and four after");
+        let created_at = desk.alerts().await[0].created_at;
+        assert!(created_at <= fired_at + 2 * SECOND, "{jump_ms} ms: it did not begin in the future: {created_at}");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_under_a_wrong_clock_ends_no_alert_that_fires_and_begins_none() {
+    for jump_ms in JUMPS_MS {
+        let mut desk = Desk::new(&hot("")).await;
+        desk.see(95.0).await;
+        desk.set_clock(jump_ms);
+        desk.restart(&hot(""), SECOND).await;
+        for _ in 0..4 {
+            desk.clock.advance(15 * SECOND);
+            desk.live.sweep();
+            desk.round().await;
+        }
+        desk.hello(1).await;
+        desk.see(95.0).await;
+        desk.set_clock(-jump_ms);
+        desk.see(95.0).await;
+        assert_eq!((desk.told().await, desk.shown()), (vec![began()], vec!["firing"]), "{jump_ms} ms");
+        desk.see(10.0).await;
+        assert_eq!(desk.told().await, [began(), ended()], "{jump_ms} ms");
+    }
 }
 
 /// After six seconds of `for: 10s` the program restarts, and its log gives it back what the agent said last.
