@@ -2,8 +2,11 @@
 
 #[path = "harness/programs.rs"]
 mod programs;
+#[path = "harness/receiver.rs"]
+mod receiver;
 
 use programs::{Program, free_address, get, get_json, wait_for};
+use receiver::Receiver;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -12,43 +15,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
-use wiremock::matchers::method;
-use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 struct Running {
     aggregator: Program,
     agent: Program,
     http: String,
     agent_http: String,
-}
-
-/// A receiver of webhooks that accepts everything.
-struct Receiver {
-    runtime: Runtime,
-    server: MockServer,
-}
-
-impl Receiver {
-    fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        let server = runtime.block_on(async {
-            let server = MockServer::start().await;
-            Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
-            server
-        });
-        Self { runtime, server }
-    }
-
-    /// Its URL.
-    fn hook(&self) -> String {
-        format!("{}/hook", self.server.uri())
-    }
-
-    /// What came so far, in order.
-    fn calls(&self) -> Vec<Request> {
-        self.runtime.block_on(self.server.received_requests()).unwrap_or_default()
-    }
 }
 
 /// Starts both programs on SQLite in `dir`; `rules` is a rule file, `more` are further flags of the aggregator.

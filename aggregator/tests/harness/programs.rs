@@ -29,15 +29,32 @@ pub struct Program {
 impl Program {
     /// `monitoring-aggregator serve` with `arguments`.
     pub fn aggregator(log: &Path, arguments: &[&str]) -> Self {
-        Self::spawn("aggregator", Path::new(env!("CARGO_BIN_EXE_monitoring-aggregator")), "serve", log, arguments)
+        Self::aggregator_in(log, arguments, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn aggregator_in(log: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::spawn("aggregator", Path::new(env!("CARGO_BIN_EXE_monitoring-aggregator")), "serve", log, arguments, env)
     }
 
     /// `monitoring-agent run` with `arguments`.
     pub fn agent(log: &Path, arguments: &[&str]) -> Self {
-        Self::spawn("agent", &agent_binary(), "run", log, arguments)
+        Self::agent_in(log, arguments, &[])
     }
 
-    fn spawn(name: &'static str, binary: &Path, command: &str, log: &Path, arguments: &[&str]) -> Self {
+    /// The same with these variables in its environment.
+    pub fn agent_in(log: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::spawn("agent", &agent_binary(), "run", log, arguments, env)
+    }
+
+    fn spawn(
+        name: &'static str,
+        binary: &Path,
+        command: &str,
+        log: &Path,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("our directory");
         let log_from = usize::try_from(file.metadata().expect("open").len()).expect("small");
         let child = Command::new(binary)
@@ -45,6 +62,7 @@ impl Program {
             .args(arguments)
             .env_clear()
             .env("MONITORING_LOG_FORMAT", "json")
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
