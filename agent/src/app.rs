@@ -172,6 +172,10 @@ fn open_spool(config: &Config, boot_id: &str) -> Result<(Spool, OpenReport), Sta
         new_epoch = ?report.new_epoch,
         "spool open"
     );
+    if let Some(first) = report.foreign.first() {
+        let (first, files) = (first.display(), report.foreign.len());
+        tracing::warn!(%first, files, "not of this spool and left alone: move it out of the directory");
+    }
     Ok((spool, report))
 }
 

@@ -16,10 +16,10 @@ use uuid::Uuid;
 use crate::Place;
 use crate::fs::{Access, Fs, read_small, replace};
 use crate::options::Mode;
-use crate::sealed::{ENVELOPE_BYTES, Fields, is_other_version, seal, unseal};
+use crate::sealed::{ENVELOPE_BYTES, Fields, seal, unseal};
 
-const MAGIC: [u8; 4] = *b"CURS";
-const COPIES: [&str; 2] = ["cursor.0", "cursor.1"];
+pub(crate) const MAGIC: [u8; 4] = *b"CURS";
+pub(crate) const COPIES: [&str; 2] = ["cursor.0", "cursor.1"];
 
 /// Longest boot id kept: Linux's has 36 characters. A longer one is cut.
 const BOOT_ID_BYTES: usize = 64;
@@ -80,11 +80,6 @@ impl Cursor {
         };
         let whole = COPIES.iter().enumerate().filter_map(|(copy, name)| Some((read(name)?, 1 - copy)));
         whole.max_by_key(|(cursor, _)| cursor.generation)
-    }
-
-    /// Whether a program of another format version wrote a copy.
-    pub fn is_other_version(fs: &dyn Fs, dir: &Path) -> bool {
-        COPIES.iter().any(|name| is_other_version(fs, &dir.join(name), MAGIC))
     }
 
     /// Writes both copies: after this returns, power may fail (opening syncs the names of new ones). `copy` is the one

@@ -1,9 +1,14 @@
 //! The real disk: std over Linux. Files 0600, directories 0700, `flock` for the lock.
+//!
+//! A name of ours that is a symlink, a directory, a FIFO or a device is an error, and none of them is followed, waited for
+//! or written to: the directory may be one that others write to. (The directory itself may be reached by a symlink.)
 
 use std::fs::{DirBuilder, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
 use crate::fs::{Access, Entry, File, Fs, Lock};
 
@@ -39,13 +44,12 @@ impl Fs for RealDisk {
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {
         let mut options = OpenOptions::new();
-        options.read(true).mode(0o600);
         match access {
             Access::Read => &mut options,
             Access::Write => options.write(true).create(true),
             Access::CreateNew => options.write(true).create_new(true),
         };
-        Ok(Box::new(OpenFile(options.open(path)?)))
+        Ok(Box::new(OpenFile(open_regular(&mut options, path)?)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -61,13 +65,20 @@ impl Fs for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = open_regular(OpenOptions::new().write(true).create(true).truncate(false), path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+/// Opens a regular file and nothing else, without waiting for anything.
+fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<std::fs::File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.read(true).mode(0o600).custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 // === impl OpenFile ===
@@ -92,6 +103,10 @@ impl File for OpenFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        Ok(rustix::io::retry_on_intr(|| fallocate(&self.0, FallocateFlags::KEEP_SIZE, 0, bytes))?)
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {

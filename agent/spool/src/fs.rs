@@ -1,4 +1,4 @@
-//! The disk as the spool sees it: eleven verbs. [`RealDisk`](crate::RealDisk) is the one that ships; the one in memory
+//! The disk as the spool sees it: twelve verbs. [`RealDisk`](crate::RealDisk) is the one that ships; the one in memory
 //! (`memory.rs`) forgets unsynced writes, tears sectors and fails on demand, and is what the tests crash.
 
 use std::io;
@@ -53,7 +53,10 @@ pub trait File: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes content and size durable (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
-    /// Cuts the file.
+    /// Sets room aside for the first so many bytes, which stays with the file under any name; its size stays as it is.
+    /// `Unsupported` where a disk cannot do that.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Cuts the file, and gives back the room behind.
     fn truncate(&self, bytes: u64) -> io::Result<()>;
 }
 

@@ -14,10 +14,10 @@ use uuid::Uuid;
 
 use crate::Place;
 use crate::fs::{Fs, read_small, replace};
-use crate::sealed::{ENVELOPE_BYTES, is_other_version, seal, unseal};
+use crate::sealed::{ENVELOPE_BYTES, seal, unseal};
 
-const MAGIC: [u8; 4] = *b"IDEN";
-const NAME: &str = "identity";
+pub(crate) const MAGIC: [u8; 4] = *b"IDEN";
+pub(crate) const NAME: &str = "identity";
 
 /// Epochs written down. One is forgotten when all of it is acked, so that more than two mean an outage with power
 /// losses; of more than this, the oldest are known by their segments only, and loss at their tail has a count but no
@@ -45,11 +45,6 @@ pub(crate) struct Identity {
 // === impl Identity ===
 
 impl Identity {
-    /// Whether a program of another format version wrote the file.
-    pub fn is_other_version(fs: &dyn Fs, dir: &Path) -> bool {
-        is_other_version(fs, &dir.join(NAME), MAGIC)
-    }
-
     /// Reads the file; `None` if it is missing or damaged.
     pub fn load(fs: &dyn Fs, dir: &Path) -> Option<Self> {
         let bytes = read_small(fs, &dir.join(NAME), ENVELOPE_BYTES + 16 + MAX_ERAS * ERA_BYTES)?;

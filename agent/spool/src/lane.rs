@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -57,6 +57,8 @@ pub(crate) struct Lane {
     unsynced: bool,
     /// Whether a segment was abandoned with visible bytes that no sync has covered (mode `Fast` only).
     left_unsynced: bool,
+    /// A file with room set aside, in which the next segment is written.
+    reserve: Option<PathBuf>,
     /// Whether a segment was made whose name no directory sync has covered.
     unsynced_name: bool,
     /// The segment that the reader stands in.
@@ -83,6 +85,7 @@ impl Lane {
             hidden_first_seq: 0,
             unsynced: false,
             left_unsynced: false,
+            reserve: None,
             unsynced_name: false,
             index: 0,
             walker: None,
@@ -132,14 +135,7 @@ impl Lane {
         let first = Place { era: stamp.era, seq };
         let key = Key { first, ordinal: self.next_ordinal - self.hidden_records, class: self.class };
         let path = self.dir.join(key.file_name());
-        let file = match self.fs.open(&path, Access::CreateNew) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Somebody gave another file our name. It must not stop us, and is not ours to remove.
-                self.fs.rename(&path, &path.with_extension("seg.foreign"))?;
-                self.fs.open(&path, Access::CreateNew)?
-            }
-            file => file?,
-        };
+        let file = self.segment_file(&path)?;
         let mut bytes = Header { owner: stamp.owner, epoch: stamp.epoch, key }.encode();
         bytes.extend_from_slice(&self.hidden);
         if let Err(error) = file.write_at(&bytes, 0) {
@@ -153,6 +149,29 @@ impl Lane {
         self.unsynced = true;
         self.unsynced_name = true;
         Ok(())
+    }
+
+    fn segment_file(&mut self, path: &Path) -> io::Result<Box<dyn File>> {
+        let foreign = path.with_extension("seg.foreign");
+        if let Some(reserve) = self.reserve.take() {
+            drop(self.fs.rename(path, &foreign)); // there is none, but see below
+            self.fs.rename(&reserve, path)?;
+            return self.fs.open(path, Access::Write);
+        }
+        match self.fs.open(path, Access::CreateNew) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Somebody gave another file our name. It must not stop us, and is not ours to remove.
+                self.fs.rename(path, &foreign)?;
+                self.fs.open(path, Access::CreateNew)
+            }
+            file => file,
+        }
+    }
+
+    /// Leaves the segment for one in this file, which has room set aside. Everything has been published.
+    pub fn go_to_reserve(&mut self, reserve: PathBuf) {
+        self.abandon(); // not only left: one without a record would have the name of the next
+        self.reserve = Some(reserve);
     }
 
     /// Makes what was appended durable. After an error the hidden records are in memory only; another call writes them

@@ -23,7 +23,7 @@
 //! 5. **Opening terminates and never needs a person**, whatever lies in the directory. A damaged record costs itself. A
 //!    spool of another format version is not damage: it is refused, because only that version can deliver it.
 //! 6. **Everything is bounded**, by the limits below. A full disk refuses or drops by policy, and stops neither acks nor
-//!    the program.
+//!    the program: the cursor is written in place and needs no room.
 //!
 //! # Bytes on disk
 //! ```text
@@ -33,6 +33,7 @@
 //!   cursor.0 cursor.1 how far the acks are, and how we ended      (cursor.rs)    in place, one after the other, synced
 //!   00000001-00000000000000000001-00000000000000000000.ordinary.seg              (segment.rs)
 //!   era      first seq            ordinal in its lane  class
+//!   reserve           no content, and blocks set aside for critical records      (reserve.rs)
 //!   quarantine/ dead/ damaged bytes; refused records and why      (shelf.rs)
 //!
 //! segment    "SEGM" version owner epoch era first-seq ordinal class crc32c │ record │ record │ …
@@ -54,6 +55,7 @@
 //! | in `sync`                                 | any of the records since the last one | the same; a hole in what was not promised is a gap |
 //! | after `sync`                              | all of it                             | reads it |
 //! | after a failed sync, in a new segment     | records twice                         | a segment ends where the next of its lane begins: read once |
+//! | while the reserve becomes a segment       | either name, any part of the content  | a segment as above; a `reserve` with content is made anew |
 //! | in `begin_epoch`                          | the old identity, or the new one      | goes on in the epoch that it names; the new one has no record yet |
 //! | in `readmit`, before the old place is settled | the record under both names       | reads both: at least once, never none |
 //! | while a cursor is written                 | one whole copy                        | takes the whole one, or the newer |
@@ -78,6 +80,7 @@
 //! | a failing `fdatasync`        | the segment, which is never synced again: its records go from memory into another |
 //! | a failing read               | after [`READ_ATTEMPTS`], the rest of that segment, which goes to quarantine whole; nothing while we are short of memory or descriptors |
 //! | files that are not ours, segments of another format version or owner | nothing: they are left alone and counted |
+//! | a name of ours that is a symlink, a FIFO, a directory | as if the file was damaged; if none can be made in its place, an error that names it. The directory itself may be a symlink |
 //! | identity or cursor of another format version | nothing: [`OpenError::OtherVersion`] |
 //!
 //! # Limits
@@ -87,6 +90,7 @@
 //! | [`MAX_SKIP`]             | 2^20    | one skip takes so many seqs, and another the rest |
 //! | `Options::max_bytes`     | yours   | the oldest ordinary segment is dropped and counted as `spool_full`, or the record refused; `readmit` may go beyond it by a segment |
 //! | [`CRITICAL_SHARE`]       | 1/10 of it | kept for critical records |
+//! | the reserve              | that, but at most a segment | beside `max_bytes`, set aside on the disk for critical records when others fill it; used up, the oldest ordinary segment is dropped, or the record refused |
 //! | [`MAX_SEGMENT_BYTES`]    | 16 MiB, default 8, at most an eighth of `max_bytes` | a new segment |
 //! | [`MAX_HIDDEN_BYTES`]     | 4 MiB   | `append` syncs by itself |
 //! | [`MAX_IN_FLIGHT`]        | 16 384  | `Next::WindowFull` until something is acked |
@@ -112,6 +116,7 @@ mod options;
 mod queue;
 mod read;
 mod record;
+mod reserve;
 mod sealed;
 mod segment;
 mod shelf;
@@ -134,6 +139,7 @@ pub use crate::options::{
 pub use crate::queue::{Appended, Spool};
 pub use crate::read::MAX_IN_FLIGHT;
 pub use crate::record::{Class, MAX_RECORD_BYTES, MAX_SKIP};
+pub use crate::reserve::Reserve;
 pub use crate::shelf::{MAX_SHELF_BYTES, MAX_SHELF_FILES};
 pub use crate::stats::{Dropped, Stats, TurnedAway};
 pub use crate::verify::{DamagedSegment, VerifyError, VerifyReport, verify};

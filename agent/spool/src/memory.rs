@@ -21,6 +21,8 @@ pub const ENOMEM: i32 = 12;
 pub const ESTALE: i32 = 116;
 /// Too many files are open; nothing is wrong with the disk.
 pub const EMFILE: i32 = 24;
+/// This disk has no such verb.
+pub const EOPNOTSUPP: i32 = 95;
 /// No room.
 pub const ENOSPC: i32 = 28;
 
@@ -44,6 +46,8 @@ pub enum Operation {
     Write,
     /// `File::sync`; what was unsynced is then lost for good, as on Linux.
     Sync,
+    /// `File::allocate`.
+    Allocate,
     /// `File::truncate`.
     Truncate,
     /// `Fs::open`, when it makes a file.
@@ -89,6 +93,8 @@ struct State {
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// Bytes that room is set aside for.
+    allocated: usize,
 }
 
 #[derive(Clone)]
@@ -117,6 +123,11 @@ impl MemoryDisk {
     /// After `skip` more, so many of these operations fail with this error of the system.
     pub fn fail(&self, operation: Operation, skip: u32, times: u32, errno: i32) {
         self.state().faults.push(Fault { operation, skip, times, errno });
+    }
+
+    /// What the files take, with what is set aside for them.
+    pub fn used_bytes(&self) -> u64 {
+        self.state().used() as u64
     }
 
     /// From now on syncs do not return, until the disk is healed.
@@ -183,7 +194,7 @@ impl MemoryDisk {
     pub fn write(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state();
         let content = state.contents.len();
-        state.contents.push(Content { now: bytes.to_vec(), durable: bytes.to_vec() });
+        state.contents.push(Content { now: bytes.to_vec(), durable: bytes.to_vec(), allocated: 0 });
         state.names.insert(path.to_path_buf(), content);
         state.durable_names.insert(path.to_path_buf(), content);
     }
@@ -304,10 +315,10 @@ impl File for OpenFile {
         if stopped_before {
             return begun;
         }
-        let used: usize = state.names.values().map(|&content| state.contents[content].now.len()).sum();
-        let room = state.capacity_bytes.map_or(usize::MAX, |capacity| at(capacity).saturating_sub(used));
+        let room = state.room();
+        let taken = state.contents[self.content].taken();
         let now = &mut state.contents[self.content].now;
-        let fits = now.len().saturating_add(room).saturating_sub(at(offset)).min(bytes.len());
+        let fits = taken.saturating_add(room).saturating_sub(at(offset)).min(bytes.len());
         let written = if begun.is_err() { fits.min(bytes.len() / 2) } else { fits };
         let end = at(offset) + written;
         now.resize(now.len().max(end), 0);
@@ -330,10 +341,21 @@ impl File for OpenFile {
         begun
     }
 
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.begin(Operation::Allocate)?;
+        let most = state.contents[self.content].taken().saturating_add(state.room());
+        let content = &mut state.contents[self.content];
+        content.allocated = content.allocated.max(at(bytes).min(most));
+        if at(bytes) > most { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(()) }
+    }
+
     fn truncate(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         state.begin(Operation::Truncate)?;
-        state.contents[self.content].now.resize(at(bytes), 0);
+        let content = &mut state.contents[self.content];
+        content.now.resize(at(bytes), 0);
+        content.allocated = 0;
         Ok(())
     }
 }
@@ -367,6 +389,14 @@ impl State {
         Ok(())
     }
 
+    fn used(&self) -> usize {
+        self.names.values().map(|&content| self.contents[content].taken()).sum()
+    }
+
+    fn room(&self) -> usize {
+        self.capacity_bytes.map_or(usize::MAX, |capacity| at(capacity).saturating_sub(self.used()))
+    }
+
     fn change(&mut self, change: NameChange) {
         change.clone().apply(&mut self.names);
         self.unsynced_names.push(change);
@@ -387,6 +417,10 @@ impl NameChange {
 // === impl Content ===
 
 impl Content {
+    fn taken(&self) -> usize {
+        self.now.len().max(self.allocated)
+    }
+
     fn tear(&mut self, dice: &mut Dice) {
         let (old, new) = (self.durable.len(), self.now.len());
         let len = match dice.below(4) {

@@ -10,15 +10,17 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::Place;
-use crate::cursor::{Cursor, boot_id_field};
+use crate::cursor::{self, Cursor, boot_id_field};
 use crate::epoch::NewEpoch;
 use crate::error::SyncError;
 use crate::fs::{Access, Fs};
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::lane::Lane;
 use crate::options::{Mode, Options};
 use crate::queue::{Ending, Spool};
 use crate::record::Class;
+use crate::reserve::Room;
+use crate::sealed::is_other_version;
 use crate::segment::Segment;
 use crate::shelf::Shelf;
 use crate::stats::Stats;
@@ -35,26 +37,29 @@ pub enum OpenError {
     },
     /// It is of another format version, and whole. It is left as it is: only that version can deliver what waits.
     #[error(
-        "spool {} was written by another version of this program: run that version until all is delivered, or move the \
+        "{} was written by another version of this program: run that version until all is delivered, or move the spool's \
         directory away (what waits in it is then not delivered)",
-        dir.display()
+        path.display()
     )]
     OtherVersion {
-        /// The spool.
-        dir: PathBuf,
+        /// The file that tells.
+        path: PathBuf,
     },
     /// The directory cannot be used at all.
-    #[error("cannot open spool {}: check that the directory can be written and its disk is not full", dir.display())]
+    #[error(
+        "cannot open the spool at {}: check that it is what it should be and can be written, and that its disk is not full",
+        path.display()
+    )]
     Disk {
-        /// The spool.
-        dir: PathBuf,
+        /// The directory, or the file in it.
+        path: PathBuf,
         /// What the disk said.
         source: io::Error,
     },
 }
 
 /// What opening found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenReport {
     /// Who owns this spool.
     pub owner: Uuid,
@@ -74,8 +79,8 @@ pub struct OpenReport {
     pub lost_records: u64,
     /// Records dropped because the bound is smaller now.
     pub evicted_records: u64,
-    /// Files that are not ours; they are left alone.
-    pub foreign_files: u64,
+    /// Files that are not ours, segments of another owner among them; they are left alone.
+    pub foreign: Vec<PathBuf>,
 }
 
 /// A lane that has been looked at, and how its tail is.
@@ -96,19 +101,19 @@ struct Settled {
 impl Spool {
     /// Opens or makes the spool in `dir`. Terminates whatever lies there, and takes the directory for itself.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
-        let failed = |source| OpenError::Disk { dir: dir.to_path_buf(), source };
-        fs.make_dir(dir).map_err(failed)?;
-        let lock = fs.lock(&dir.join("lock")).map_err(failed)?;
+        fs.make_dir(dir).map_err(OpenError::at(dir))?;
+        let path = dir.join("lock");
+        let lock = fs.lock(&path).map_err(OpenError::at(&path))?;
         let lock = lock.ok_or_else(|| OpenError::Locked { dir: dir.to_path_buf() })?;
-        if Identity::is_other_version(&*fs, dir) || Cursor::is_other_version(&*fs, dir) {
-            return Err(OpenError::OtherVersion { dir: dir.to_path_buf() });
+        if let Some(path) = other_version(&*fs, dir) {
+            return Err(OpenError::OtherVersion { path });
         }
         let mut quarantine = Shelf::open(&*fs, dir.join("quarantine"));
         let dead = Shelf::open(&*fs, dir.join("dead"));
 
-        let entries = fs.list(dir).map_err(failed)?;
+        let entries = fs.list(dir).map_err(OpenError::at(dir))?;
         let (cursor, cursor_copy) = Cursor::load(&*fs, dir).map_or((None, 0), |(cursor, other)| (Some(cursor), other));
-        let Survey { stored, identity, lanes, foreign_files, highest_era } = Survey::new(&*fs, dir, &entries);
+        let Survey { stored, identity, lanes, foreign, highest_era } = Survey::new(&*fs, dir, &entries);
         let mut identity = identity.unwrap_or_else(|| {
             let owner = cursor.as_ref().map_or_else(Uuid::new_v4, |cursor| cursor.owner);
             Identity { owner, eras: Vec::new() }
@@ -135,7 +140,8 @@ impl Spool {
             }
         }
         let acked = acked.unwrap_or(Place { era: next.era, seq: 0 });
-        let mut report = OpenReport { new_epoch, foreign_files, ..OpenReport::of(&settled, identity.owner) };
+        let mut report = OpenReport { new_epoch, foreign, ..OpenReport::of(&settled, identity.owner) };
+        let reserve = Room::new(dir, options.reserve_bytes());
         let mut spool = Self {
             fs,
             dir: dir.to_path_buf(),
@@ -150,32 +156,35 @@ impl Spool {
             in_flight: VecDeque::new(),
             generation: cursor.map_or(0, |cursor| cursor.generation),
             cursor_copy,
+            reserve,
             quarantine,
             dead,
             counts: Stats { new_epoch, ..Stats::default() },
             _lock: lock,
         };
         let is_known = stored.as_ref() == Some(&spool.identity);
-        spool.begin(is_known, &mut report).map_err(failed)?;
+        spool.begin(is_known, &mut report)?;
         Ok((spool, report))
     }
 
     /// Opens the books, writes down who we are, takes back the mark of a clean end, and lets go of what is finished or
     /// too much.
-    fn begin(&mut self, is_identity_stored: bool, report: &mut OpenReport) -> io::Result<()> {
+    fn begin(&mut self, is_identity_stored: bool, report: &mut OpenReport) -> Result<(), OpenError> {
         self.counts.recovered = self.stats().waiting + report.lost_records;
         self.counts.dropped.corrupt = report.lost_records;
         self.check_books();
         if !is_identity_stored {
-            self.store_identity()?;
+            self.store_identity().map_err(OpenError::at(&self.dir.join(identity::NAME)))?;
         }
-        self.store_cursor(Ending::Open).map_err(|SyncError { source, .. }| source)?;
+        let cursor = self.dir.join(cursor::COPIES[0]);
+        self.store_cursor(Ending::Open).map_err(|SyncError { source, .. }| OpenError::at(&cursor)(source))?;
         drop(self.fs.sync_dir(&self.dir)); // the cursors' names; without them the next opening begins a new epoch
         if let Some(parent) = self.dir.parent() {
             drop(self.fs.sync_dir(parent)); // not ours, and perhaps unreadable
         }
         self.retire();
         self.shrink();
+        self.reserve.hold(&*self.fs);
         let stats = self.stats();
         report.epoch = self.epoch();
         report.records = stats.waiting;
@@ -183,6 +192,14 @@ impl Spool {
         report.segments = stats.segments;
         report.evicted_records = stats.dropped.spool_full;
         Ok(())
+    }
+}
+
+// === impl OpenError ===
+
+impl OpenError {
+    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        |source| Self::Disk { path: path.to_path_buf(), source }
     }
 }
 
@@ -194,6 +211,16 @@ impl OpenReport {
         let lost_records = settled.iter().map(|lane| lane.missing).sum();
         Self { owner, torn_bytes, lost_records, ..Self::default() }
     }
+}
+
+/// A file that a program of another format version wrote.
+pub(crate) fn other_version(fs: &dyn Fs, dir: &Path) -> Option<PathBuf> {
+    let files =
+        [(identity::NAME, identity::MAGIC), (cursor::COPIES[0], cursor::MAGIC), (cursor::COPIES[1], cursor::MAGIC)];
+    files
+        .map(|(name, magic)| (dir.join(name), magic))
+        .into_iter()
+        .find_map(|(path, magic)| is_other_version(fs, &path, magic).then_some(path))
 }
 
 /// The last place that is confirmed; without a cursor, the place before the first record that lies there.

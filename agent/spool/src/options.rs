@@ -72,6 +72,11 @@ impl Options {
         }
     }
 
+    /// What is set aside on the disk: the share of the critical records, or a segment of it.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        (self.max_bytes / CRITICAL_SHARE).min(self.segment_limit())
+    }
+
     pub(crate) fn segment_limit(&self) -> u64 {
         self.segment_bytes.min(MAX_SEGMENT_BYTES).min(self.max_bytes / MIN_SEGMENTS)
     }

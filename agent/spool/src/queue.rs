@@ -17,6 +17,7 @@ use crate::lane::{Lane, Stamp};
 use crate::options::{MAX_HIDDEN_BYTES, Mode, Options, WhenFull};
 use crate::read::Sent;
 use crate::record::{Class, FRAME_BYTES, Kind, MAX_RECORD_BYTES, MAX_SKIP, Skip};
+use crate::reserve::{Reserve, Room};
 use crate::segment::HEADER_BYTES;
 use crate::shelf::Shelf;
 use crate::stats::Stats;
@@ -42,6 +43,7 @@ pub struct Spool {
     pub(crate) generation: u64,
     /// The copy of the cursor that is written first.
     pub(crate) cursor_copy: usize,
+    pub(crate) reserve: Room,
     pub(crate) quarantine: Shelf,
     pub(crate) dead: Shelf,
     pub(crate) counts: Stats,
@@ -179,7 +181,7 @@ impl Spool {
             let dir = self.dir.clone();
             if !is_no_space(&source) {
                 return Err(Refused::Disk { dir, source });
-            } else if matches!(kind, Kind::Skip(_)) || !self.drop_oldest() {
+            } else if !self.find_space(kind)? {
                 return Err(Refused::NoSpace { dir, source });
             }
         }
@@ -188,6 +190,22 @@ impl Spool {
             self.publish();
         }
         Ok(())
+    }
+
+    /// The disk is full: critical records have what was set aside for them, and after that, as all records do, what the
+    /// oldest ordinary ones give up. Skips get nothing.
+    fn find_space(&mut self, kind: Kind) -> Result<bool, Refused> {
+        match kind {
+            Kind::Skip(_) => Ok(false),
+            Kind::Record(Class::Critical) if self.reserve.state == Reserve::Held => {
+                self.sync_behind()?;
+                if let Some(file) = self.reserve.take() {
+                    self.lanes[Class::Critical.index()].go_to_reserve(file);
+                }
+                Ok(true)
+            }
+            Kind::Record(_) => Ok(self.drop_oldest()),
+        }
     }
 
     /// Makes everything appended so far durable, with one sync per lane that has news, and says up to where. (After an
@@ -278,8 +296,10 @@ impl Spool {
 // === impl Spool: keeping ===
 
 impl Spool {
-    /// Writes down how far the acks are, so that a restart replays less. Needed for speed only, never for safety.
+    /// Writes down how far the acks are, so that a restart replays less, and takes the reserve back if there is room for
+    /// it. Needed for speed and room only, never for safety.
     pub fn checkpoint(&mut self) -> Result<(), SyncError> {
+        self.reserve.hold(&*self.fs);
         self.store_cursor(Ending::Open)
     }
 
@@ -332,6 +352,7 @@ impl Spool {
             oldest_seq: self.acked.seq + 1,
             bytes: self.bytes(),
             segments: self.lanes.iter().map(|lane| lane.segments.len() as u64).sum(),
+            reserve: self.reserve.state,
             quarantine_bytes: self.quarantine.bytes,
             dead_bytes: self.dead.bytes,
             ..self.counts

@@ -3,6 +3,7 @@
 
 use crate::epoch::NewEpoch;
 use crate::options::Mode;
+use crate::reserve::Reserve;
 
 /// Counts since opening, and sizes now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Stats {
     pub cursor_failures: u64,
     /// Why the current epoch began; `None` if it is older than this opening.
     pub new_epoch: Option<NewEpoch>,
+    /// How the room for critical records stands.
+    pub reserve: Reserve,
     /// Bytes in `quarantine/`.
     pub quarantine_bytes: u64,
     /// Bytes in `dead/`.

@@ -1,16 +1,21 @@
 //! What lies in the directory, before anybody decides what to make of it: the segments by lane and in order, and what a
 //! scan of one tells. Opening and `verify` both begin here; nothing here changes a segment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Place;
 use crate::fs::{Entry, Fs};
 use crate::identity::Identity;
 use crate::lane::{PLAUSIBLE_SPAN, quarantine};
 use crate::record::{Step, Walker};
+use crate::reserve;
 use crate::sealed::Unsealed;
 use crate::segment::{HEADER_BYTES, Header, Key, Segment};
 use crate::shelf::Shelf;
+
+/// The files of a spool that are no segments.
+const OURS: [&str; 8] =
+    ["lock", "identity", "identity.tmp", "cursor.0", "cursor.0.tmp", "cursor.1", "cursor.1.tmp", reserve::NAME];
 
 /// The segments of the directory and what they tell.
 pub(crate) struct Survey {
@@ -20,7 +25,8 @@ pub(crate) struct Survey {
     pub identity: Option<Identity>,
     /// By lane, in reading order; and whether the header is whole.
     pub lanes: [Vec<(Segment, bool)>; 2],
-    pub foreign_files: u64,
+    /// Files that are not ours.
+    pub foreign: Vec<PathBuf>,
     /// The highest era that any file claims.
     pub highest_era: u32,
 }
@@ -46,6 +52,8 @@ pub(crate) struct Scan {
 
 impl Survey {
     pub fn new(fs: &dyn Fs, dir: &Path, entries: &[Entry]) -> Self {
+        let is_foreign = |name: &str| Key::from_file_name(name).is_none() && !OURS.contains(&name);
+        let foreign = entries.iter().filter(|entry| is_foreign(&entry.name)).map(|entry| dir.join(&entry.name));
         let named =
             |entry: &Entry| Key::from_file_name(&entry.name).map(|key| (key, dir.join(&entry.name), entry.bytes));
         let mut files: Vec<_> = entries.iter().filter_map(named).collect();
@@ -57,8 +65,13 @@ impl Survey {
         let mut identity =
             stored.clone().or_else(|| newest.map(|header| Identity { owner: header.owner, eras: Vec::new() }));
         let owner = identity.as_ref().map(|identity| identity.owner);
-        let mut survey =
-            Self { stored, identity: None, lanes: [Vec::new(), Vec::new()], foreign_files: 0, highest_era: 0 };
+        let mut survey = Self {
+            stored,
+            identity: None,
+            lanes: [Vec::new(), Vec::new()],
+            foreign: foreign.collect(),
+            highest_era: 0,
+        };
         for ((key, path, bytes), header) in files.into_iter().zip(&headers) {
             // Also that of a file which is not ours: a segment of ours must never need its name.
             survey.highest_era = survey.highest_era.max(key.first.era);
@@ -71,7 +84,7 @@ impl Survey {
                 }
                 Err(Unsealed::Damaged) => key,
                 Ok(_) | Err(Unsealed::OtherVersion) => {
-                    survey.foreign_files += 1;
+                    survey.foreign.push(path);
                     continue;
                 }
             };

@@ -8,6 +8,7 @@ mod faults;
 mod life;
 mod model;
 mod names;
+mod reserve;
 mod room;
 
 use std::path::Path;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::cursor::Cursor;
 use crate::fs::Fs;
-use crate::identity::Identity;
+use crate::open::other_version;
 use crate::shelf::Shelf;
 use crate::survey::{Scan, Survey};
 
@@ -30,8 +30,8 @@ pub struct VerifyReport {
     pub segments: u64,
     /// Whether it is of another format version, so that opening refuses it.
     pub is_other_version: bool,
-    /// Files that are not ours.
-    pub foreign_files: u64,
+    /// Files that are not ours, segments of another owner among them; they are left alone.
+    pub foreign: Vec<PathBuf>,
     /// Segments with damage; opening and reading step over it.
     pub damaged: Vec<DamagedSegment>,
 }
@@ -62,7 +62,7 @@ pub struct VerifyError {
 /// Reads every record of the spool in `dir`.
 pub fn verify(fs: &dyn Fs, dir: &Path) -> Result<VerifyReport, VerifyError> {
     let entries = fs.list(dir).map_err(|source| VerifyError { dir: dir.to_path_buf(), source })?;
-    let Survey { stored, identity, lanes, foreign_files, .. } = Survey::new(fs, dir, &entries);
+    let Survey { stored, identity, lanes, foreign, .. } = Survey::new(fs, dir, &entries);
     let mut report = VerifyReport {
         owner: identity.map(|identity| identity.owner),
         is_identity_whole: stored.is_some(),
@@ -70,8 +70,8 @@ pub fn verify(fs: &dyn Fs, dir: &Path) -> Result<VerifyReport, VerifyError> {
         records: 0,
         bytes: 0,
         segments: 0,
-        is_other_version: Identity::is_other_version(fs, dir) || Cursor::is_other_version(fs, dir),
-        foreign_files,
+        is_other_version: other_version(fs, dir).is_some(),
+        foreign,
         damaged: Vec::new(),
     };
     for (segment, is_header_whole) in lanes.into_iter().flatten() {

@@ -98,6 +98,10 @@ fn check_content(dir: &Path, out: &mut impl Write) -> io::Result<bool> {
                 "ok    spool {dir}: {} records in {} bytes, {} segments",
                 report.records, report.bytes, report.segments
             )?;
+            for foreign in report.foreign {
+                let path = foreign.display();
+                writeln!(out, "no    spool {dir}: {path} is not of this spool; it is left alone: move it away")?;
+            }
             for damaged in report.damaged {
                 writeln!(
                     out,

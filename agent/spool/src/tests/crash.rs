@@ -35,7 +35,28 @@ fn live(model: &mut Model) {
     }
 }
 
-fn judge_all_crashes(mode: Mode, max_bytes: u64) {
+/// A life on a disk that others fill, so that critical records go to the reserve, and then leave again.
+fn live_on_a_full_disk(model: &mut Model) {
+    for _ in 0..2 {
+        model.append(Class::Ordinary, 50);
+        model.append(Class::Critical, 50);
+        model.sync();
+        model.disk.limit_bytes(model.disk.used_bytes() + 100);
+        for number in 0..9 {
+            model.append(Class::Critical, 60);
+            model.append(Class::Ordinary, 60);
+            if number % 2 == 0 {
+                model.sync();
+            }
+        }
+        model.disk.limit_bytes(u64::MAX);
+        (0..5).all(|_| model.read());
+        model.ack_last();
+        model.checkpoint();
+    }
+}
+
+fn judge_all_crashes(mode: Mode, max_bytes: u64, live: fn(&mut Model)) {
     let options = Options { segment_bytes: 400, ..Options::new(mode, max_bytes, "") };
     let changes = {
         let mut model = Model::new(options.clone());
@@ -61,18 +82,24 @@ fn judge_all_crashes(mode: Mode, max_bytes: u64) {
 
 #[test]
 fn wherever_the_machine_stops_in_mode_durable_the_laws_hold() {
-    judge_all_crashes(Mode::Durable, 1 << 20);
+    judge_all_crashes(Mode::Durable, 1 << 20, live);
 }
 
 #[test]
 fn wherever_the_machine_stops_in_mode_fast_the_laws_hold() {
-    judge_all_crashes(Mode::Fast, 1 << 20);
+    judge_all_crashes(Mode::Fast, 1 << 20, live);
 }
 
 #[test]
 fn wherever_the_machine_stops_in_a_full_spool_the_laws_hold() {
-    judge_all_crashes(Mode::Durable, 2500);
-    judge_all_crashes(Mode::Fast, 2500);
+    judge_all_crashes(Mode::Durable, 2500, live);
+    judge_all_crashes(Mode::Fast, 2500, live);
+}
+
+#[test]
+fn wherever_the_machine_stops_on_a_full_disk_the_laws_hold() {
+    judge_all_crashes(Mode::Durable, 1 << 20, live_on_a_full_disk);
+    judge_all_crashes(Mode::Fast, 1 << 20, live_on_a_full_disk);
 }
 
 #[test]

@@ -310,7 +310,10 @@ fn a_spool_of_another_format_version_is_refused_with_the_way_out_and_nothing_in_
         let before: Vec<_> = disk.files(dir()).iter().map(|path| disk.read(path)).collect();
         let refused = Spool::open(Arc::new(disk.clone()), dir(), options(Mode::Durable));
         let Err(error @ OpenError::OtherVersion { .. }) = refused else { panic!("{name}: it opened") };
-        assert!(error.to_string().contains("move the directory away"), "{error}");
+        assert!(
+            error.to_string().contains("move the spool's directory away") && error.to_string().contains(name),
+            "{error}"
+        );
         assert_eq!(disk.files(dir()).iter().map(|path| disk.read(path)).collect::<Vec<_>>(), before, "{name}");
         assert!(verify(&disk, dir()).unwrap().is_other_version);
     }
@@ -326,7 +329,9 @@ fn a_segment_of_another_format_or_owner_is_left_alone() {
     let path = dir().join("00000009-00000000000000000001-00000000000000000000.ordinary.seg");
     victim.disk.write(&path, &bytes);
     let (spool, report) = open(&victim.disk);
-    assert_eq!((report.foreign_files, report.records), (1, COUNT));
+    assert_eq!((&report.foreign, report.records), (&vec![path.clone()], COUNT), "and named");
     drop(spool);
+    victim.disk.write(&dir().join("notes.txt"), b"not ours");
+    assert_eq!(verify(&victim.disk, dir()).unwrap().foreign, [dir().join("notes.txt"), path.clone()]);
     assert_eq!(victim.disk.read(&path).unwrap(), bytes);
 }

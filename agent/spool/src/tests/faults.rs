@@ -226,8 +226,7 @@ fn a_new_epoch_on_a_full_disk_makes_room_for_its_name() {
     let mut bytes = disk.read(&last).unwrap();
     bytes.extend_from_slice(b"half of a record");
     disk.write(&last, &bytes);
-    let used: usize = disk.files(dir()).iter().map(|path| disk.read(path).unwrap().len()).sum();
-    disk.limit_bytes(used as u64 - 16);
+    disk.limit_bytes(disk.used_bytes() - 16);
     let (mut spool, report) = open(&disk);
     assert_eq!(report.new_epoch, Some(NewEpoch::TornTail));
     assert!(report.evicted_records > 0, "{report:?}");

@@ -1,7 +1,7 @@
 //! What happens when there is no room: ours, or the disk's.
 
 use super::*;
-use crate::memory::{ENOSPC, Operation};
+use crate::memory::{ENOSPC, EOPNOTSUPP, Operation};
 use crate::{Reason, Refused, WhenFull};
 
 /// Room for some forty records.
@@ -130,10 +130,11 @@ fn of_records_appended_together_as_many_are_taken_as_there_is_room_for() {
     assert!(matches!(taken.refused, Some(Refused::Full { .. })) && taken.count == count && count > 30, "{taken:?}");
 
     let disk = MemoryDisk::default();
-    let (mut spool, _) = open_with(&disk, Options::new(Mode::Durable, 64 << 20, "b"));
-    append_synced(&mut spool, Class::Critical, 1..=1);
-    disk.limit_bytes(disk.files(dir()).iter().map(|path| disk.read(path).unwrap().len() as u64).sum::<u64>() + 700);
-    let taken = spool.append_all(Class::Critical, &payloads);
+    let options = Options { when_full: WhenFull::RefuseNew, ..Options::new(Mode::Durable, 64 << 20, "b") };
+    let (mut spool, _) = open_with(&disk, options);
+    append_synced(&mut spool, Class::Ordinary, 1..=1);
+    disk.limit_bytes(disk.used_bytes() + 700);
+    let taken = spool.append_all(Class::Ordinary, &payloads);
     assert!(matches!(taken.refused, Some(Refused::NoSpace { .. })) && taken.count == 9, "700 of 77 bytes: {taken:?}");
     spool.sync().unwrap();
     assert_eq!(drain(&mut spool).len(), 10);
@@ -143,7 +144,7 @@ fn of_records_appended_together_as_many_are_taken_as_there_is_room_for() {
 fn a_full_disk_drops_the_oldest_and_goes_on() {
     let disk = MemoryDisk::default();
     let mut spool = filled(&disk, Mode::Durable, 40);
-    disk.limit_bytes(disk.files(dir()).iter().map(|path| disk.read(path).unwrap().len() as u64).sum::<u64>() + 100);
+    disk.limit_bytes(disk.used_bytes() + 100);
     append_synced(&mut spool, Class::Ordinary, 41..=80);
     let stats = spool.stats();
     assert!(stats.dropped.spool_full > 0 && stats.turned_away.disk == 0, "{stats:?}");
@@ -151,18 +152,6 @@ fn a_full_disk_drops_the_oldest_and_goes_on() {
     assert!(gaps(&seen).iter().all(|gap| gap.reason == Reason::SpoolFull), "{:?}", gaps(&seen));
     spool.ack(Position { epoch: spool.epoch(), seq: 80 }).unwrap();
     assert_eq!(spool.stats().waiting, 0, "acks work on a full disk");
-}
-
-#[test]
-fn a_disk_filled_by_others_refuses_and_works_again_when_there_is_room_without_a_restart() {
-    let disk = MemoryDisk::default();
-    let (mut spool, _) = open(&disk);
-    disk.limit_bytes(0);
-    assert!(matches!(spool.append(Class::Critical, b"x"), Err(Refused::NoSpace { .. })));
-    assert!(matches!(spool.append(Class::Ordinary, b"x"), Err(Refused::NoSpace { .. })));
-    disk.heal();
-    assert_eq!(spool.append(Class::Ordinary, b"x").unwrap().seq, 1, "the refused ones took no seq");
-    assert_eq!(spool.stats().turned_away.disk, 2);
 }
 
 #[test]
@@ -186,6 +175,7 @@ fn a_record_that_was_half_written_on_a_full_disk_leaves_no_trace() {
 #[test]
 fn a_spool_from_which_everything_was_dropped_goes_on_where_it_was() {
     let disk = MemoryDisk::default();
+    disk.fail(Operation::Allocate, 0, 1, EOPNOTSUPP);
     let mut spool = filled(&disk, Mode::Durable, 4);
     let epoch = spool.epoch();
     disk.limit_bytes(0);

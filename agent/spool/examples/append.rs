@@ -1,0 +1,174 @@
+//! How fast the spool takes records and gives them back: one line for each figure. `bench/spool` runs it beside its peers.
+//!
+//! ```text
+//! cargo run --release --example append -p monitoring-spool -- DIR single      [RECORDS]   one record, one sync
+//!                                                                 durable     [RECORDS]   64 threads, each waits
+//!                                                                 fast        [RECORDS]   one writer, groups of 64
+//!                                                                 read        [MIB]       a backlog, after a restart
+//! ```
+//! `durable` is what a keeper does: one thread owns the spool, takes whatever has come over a channel since the last
+//! sync, appends it with one write, syncs once, and answers all.
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use spool::{Class, Mode, Next, Options, RealDisk, Spool};
+
+/// A business event, encoded.
+const RECORD_BYTES: usize = 256;
+/// Who waits at the same time, and how many records a group holds.
+const WAITERS: usize = 64;
+/// Records read between two acks, as a stream has them in flight.
+const WINDOW: u64 = 1024;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A record, and where to say that it is durable.
+type Handed = (Vec<u8>, SyncSender<()>);
+
+fn main() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [dir, what, rest @ ..] = &arguments[..] else {
+        return Err("append DIR single|durable|fast|read [COUNT]".into());
+    };
+    let count = rest.first().map(|text| text.parse()).transpose()?;
+    let dir = Path::new(dir);
+    match what.as_str() {
+        "single" => single(dir, count.unwrap_or(2_000)),
+        "durable" => durable(dir, count.unwrap_or(500_000)),
+        "fast" => fast(dir, count.unwrap_or(8_000_000)),
+        "read" => read(dir, count.unwrap_or(1024)),
+        _ => Err(format!("{what}: no such figure").into()),
+    }
+}
+
+fn open(dir: &Path, mode: Mode) -> Result<Spool, Failure> {
+    Ok(Spool::open(Arc::new(RealDisk), dir, Options::new(mode, 8 << 30, "bench"))?.0)
+}
+
+/// A record that differs from its neighbours.
+fn record(number: u64) -> Vec<u8> {
+    number.to_le_bytes().into_iter().cycle().take(RECORD_BYTES).collect()
+}
+
+fn say(what: &str, records: u64, took: Duration) {
+    let seconds = took.as_secs_f64();
+    let mib = (records * RECORD_BYTES as u64) as f64 / f64::from(1 << 20);
+    println!("{what}: {:.0} records/s, {:.1} MiB/s, {records} records", records as f64 / seconds, mib / seconds);
+}
+
+fn single(dir: &Path, records: u64) -> Result<(), Failure> {
+    let mut spool = open(dir, Mode::Durable)?;
+    let mut times = Vec::new();
+    let began = Instant::now();
+    for number in 0..records {
+        let before = Instant::now();
+        spool.append(Class::Critical, &record(number))?;
+        spool.sync()?;
+        times.push(before.elapsed());
+    }
+    say("single", records, began.elapsed());
+    times.sort_unstable();
+    let at = |percent: usize| times.get(times.len() * percent / 100).map_or(0, Duration::as_micros);
+    println!("single: p50 {} us, p99 {} us", at(50), at(99));
+    Ok(())
+}
+
+fn durable(dir: &Path, records: u64) -> Result<(), Failure> {
+    let spool = open(dir, Mode::Durable)?;
+    let (door, handed) = sync_channel(WAITERS);
+    let began = Instant::now();
+    let keeper = thread::spawn(move || keep(spool, &handed));
+    let each = records / WAITERS as u64;
+    let waiters: Vec<_> = (0..WAITERS as u64)
+        .map(|waiter| {
+            let door: SyncSender<Handed> = door.clone();
+            thread::spawn(move || {
+                let (answer, answered) = sync_channel(1);
+                for number in 0..each {
+                    let sent = door.send((record(waiter * each + number), answer.clone())).is_ok();
+                    if !sent || answered.recv().is_err() {
+                        return;
+                    }
+                }
+            })
+        })
+        .collect();
+    drop(door);
+    for waiter in waiters {
+        drop(waiter.join());
+    }
+    let syncs = keeper.join().map_err(|_| "the keeper panicked")??;
+    say("durable", each * WAITERS as u64, began.elapsed());
+    println!("durable: {:.1} records a sync", records as f64 / syncs as f64);
+    Ok(())
+}
+
+/// Owns the spool until nobody is left at the door. How many syncs it took.
+fn keep(mut spool: Spool, handed: &Receiver<Handed>) -> Result<u64, Failure> {
+    while let Ok((record, answer)) = handed.recv() {
+        let (mut records, mut answers) = (vec![record], vec![answer]);
+        for (record, answer) in handed.try_iter().take(WAITERS - 1) {
+            records.push(record);
+            answers.push(answer);
+        }
+        if let Some(why) = spool.append_all(Class::Critical, &records).refused {
+            return Err(why.into());
+        }
+        spool.sync()?;
+        for answer in answers {
+            answer.send(()).ok();
+        }
+    }
+    Ok(spool.stats().syncs)
+}
+
+fn fast(dir: &Path, records: u64) -> Result<(), Failure> {
+    let mut spool = open(dir, Mode::Fast)?;
+    let groups: Vec<_> = (0..WAITERS as u64).map(record).collect();
+    let began = Instant::now();
+    for _ in 0..records / WAITERS as u64 {
+        if let Some(why) = spool.append_all(Class::Ordinary, &groups).refused {
+            return Err(why.into());
+        }
+    }
+    say("fast", records / WAITERS as u64 * WAITERS as u64, began.elapsed());
+    Ok(())
+}
+
+fn read(dir: &Path, mib: u64) -> Result<(), Failure> {
+    let mut spool = open(dir, Mode::Fast)?;
+    let groups: Vec<_> = (0..WAITERS as u64).map(record).collect();
+    let records = (mib << 20) / RECORD_BYTES as u64;
+    for _ in 0..records / WAITERS as u64 {
+        if let Some(why) = spool.append_all(Class::Ordinary, &groups).refused {
+            return Err(why.into());
+        }
+    }
+    spool.close()?;
+    let began = Instant::now();
+    let mut spool = open(dir, Mode::Fast)?;
+    println!("read: opened in {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
+    let (mut bytes, mut read) = (0, 0);
+    loop {
+        let position = match spool.read_next()? {
+            Next::Record(record) => {
+                bytes += record.payload.len();
+                record.position
+            }
+            Next::Empty => break,
+            unexpected => return Err(format!("{unexpected:?}").into()),
+        };
+        read += 1;
+        if read % WINDOW == 0 {
+            spool.ack(position)?;
+        }
+    }
+    assert_eq!(bytes as u64, read * RECORD_BYTES as u64);
+    say("read", read, began.elapsed());
+    Ok(())
+}
