@@ -182,7 +182,7 @@ impl IngestService {
         let row = self.live.hello(hello);
         if let Err(error) = self.store.save_agent(&row).await {
             tracing::warn!(error = chain(&error), agent = %hello.agent_id, "agent not noted; it shall come back");
-            return Err(self.porter.send_away(Away::DatabaseAway));
+            return Err(self.porter.send_away(Away::NoDatabase));
         }
         tracing::info!(agent = %hello.agent_id, service = hello.service, instance = hello.instance, "agent connected");
         Ok(())

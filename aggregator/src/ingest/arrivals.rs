@@ -66,7 +66,7 @@ impl Arrivals {
     pub fn admit(&self, now: Duration) -> bool {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let due = turns.due.max(now);
-        let has_place = due - now <= self.ahead;
+        let has_place = due.saturating_sub(now) <= self.ahead;
         if has_place {
             turns.due = due + self.step;
         }
@@ -76,10 +76,10 @@ impl Arrivals {
     /// How long an agent that is sent away at `now` shall stay away.
     pub fn come_back(&self, now: Duration) -> Duration {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = turns.told.max(now);
-        let turn = if turn - now > MOST { now } else { turn };
-        turns.told = turn + self.step;
-        LEAST + (turn - now)
+        let spread = turns.told.saturating_sub(now);
+        let spread = if spread > MOST { Duration::ZERO } else { spread };
+        turns.told = now + spread + self.step;
+        LEAST + spread
     }
 }
 

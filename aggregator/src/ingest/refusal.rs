@@ -22,7 +22,7 @@ pub(super) enum Away {
     /// We end, or a newer stream of the same agent came.
     StreamEnds,
     /// The agent could not be noted.
-    DatabaseAway,
+    NoDatabase,
     /// A batch could not be stored, and shall come again.
     BatchNotTaken,
 }
@@ -46,7 +46,7 @@ impl Away {
             Self::TooManyAgents => "too_many_agents",
             Self::TooManyArrivals => "too_many_arrivals",
             Self::StreamEnds => "stream_ends",
-            Self::DatabaseAway => "database_away",
+            Self::NoDatabase => "no_database",
             Self::BatchNotTaken => "batch_not_taken",
         }
     }
@@ -61,7 +61,7 @@ impl Away {
                 "more agents come at once than this aggregator admits; come back when it is your turn"
             }
             Self::StreamEnds => "this stream ends; come back",
-            Self::DatabaseAway => "the database does not answer",
+            Self::NoDatabase => "the database does not answer",
             Self::BatchNotTaken => "the database did not take a batch; send it again",
         }
     }

@@ -20,7 +20,7 @@ pub(crate) const KNOWN: &[(&Metric, &[&str])] = &[
     (&INGEST_REFUSED_BATCHES_TOTAL, Refused::REASONS),
     (&INGEST_REFUSED_BATCHES_TOTAL, &["no_hello", "second_hello"]),
     (&INGEST_REFUSED_BATCHES_TOTAL, &["starting", "too_many_streams", "too_many_agents", "too_many_arrivals"]),
-    (&INGEST_REFUSED_BATCHES_TOTAL, &["stream_ends", "database_away", "batch_not_taken"]),
+    (&INGEST_REFUSED_BATCHES_TOTAL, &["stream_ends", "no_database", "batch_not_taken"]),
     (&INGEST_DROPPED_SAMPLES_TOTAL, &["duplicate", "too_old", "series_limit", "not_a_number"]),
     (&INGEST_MISSING_RECORDS_TOTAL, &["spool_full", "corrupt", "refused", "too_large", "queue_full", "disk_full"]),
     (&INGEST_MISSING_RECORDS_TOTAL, &["disk_error", "other", "unexplained"]),
