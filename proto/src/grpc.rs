@@ -8,7 +8,7 @@ use crate::refused::Refused;
 use crate::report::{EventsAnswer, Unread};
 use bytes::Buf;
 use std::marker::PhantomData;
-use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::tokio_stream::once;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -31,6 +31,12 @@ impl ReportClient<Channel> {
         Ok(self.report_events(request).await?.into_inner())
     }
 }
+
+/// What each direction of a stream keeps in memory for as long as it stands; both grow with a message. An ack is 30 bytes,
+/// and thousands of streams are mostly idle: tonic's own 8 KiB would be a quarter of all that one costs.
+const BUFFER_BYTES: usize = 1024;
+/// Bytes that are gathered before they are handed on, as tonic has it.
+const YIELD_BYTES: usize = 32 * 1024;
 
 /// What an agent says next; `None` at the end of the stream. A message above the transport's limit is one that cannot be
 /// read, and the last one.
@@ -139,6 +145,10 @@ impl<E: WireMessage> Encoder for Direction<E> {
         item.encode(buffer);
         Ok(())
     }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
+    }
 }
 
 impl<D: WireMessage> Decoder for Direction<D> {
@@ -147,5 +157,9 @@ impl<D: WireMessage> Decoder for Direction<D> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
         D::decode(buffer).map(Some)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
     }
 }
