@@ -17,7 +17,7 @@
 // Each test program uses its part of it.
 #![allow(dead_code, reason = "shared by several test programs")]
 
-use rustix::process::geteuid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::io::Write;
 use std::net::TcpListener;
@@ -137,6 +137,27 @@ impl Postgres {
         self.start();
     }
 
+    /// Stops every process of the server where it is: connections stand, and nothing is answered any more.
+    pub fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let running = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(server) = running.as_ref() else { return };
+        // The one that makes the others first, so that none is made meanwhile.
+        for pid in [server.id()].into_iter().chain(children(server.id())) {
+            let pid = Pid::from_raw(pid.cast_signed()).expect("not zero");
+            // One that has just ended is none any more.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
     /// What the server said.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
@@ -191,8 +212,15 @@ impl Postgres {
     }
 }
 
+/// The processes that `parent` has made.
+fn children(parent: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
+        self.thaw();
         drop(self.janitor.stdin.take());
         // The janitor stops it, and it is ours to bury.
         if let Some(mut server) = self.server.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -3,7 +3,8 @@
 // Each test program uses its part of it.
 #![allow(dead_code, reason = "shared by several test programs")]
 
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
@@ -71,6 +72,11 @@ impl Program {
         Self { name, child, log: log.into(), log_from }
     }
 
+    /// Where its log is.
+    pub fn path(&self) -> PathBuf {
+        self.log.clone()
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
@@ -110,9 +116,26 @@ impl Program {
     }
 
     /// SIGINT, as Ctrl-C sends it, and how it ended.
-    pub fn interrupt(mut self) -> ExitStatus {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::INT).expect("our child");
+    pub fn interrupt(self) -> ExitStatus {
+        self.signal(Signal::INT);
+        self.ended()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our child");
+    }
+
+    /// Limits the files that it may have open. Returns the limit that it had.
+    pub fn limit_files(&self, files: u64) -> u64 {
+        let pid = Some(Pid::from_child(&self.child));
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let had = prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum });
+        had.expect("our child").current.unwrap_or(u64::MAX)
+    }
+
+    /// Waits for its end.
+    pub fn ended(mut self) -> ExitStatus {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("our child") {
