@@ -69,7 +69,7 @@ contract! {
         batches_come_back_whole_and_in_the_order_of_storing,
         a_long_replay_and_a_long_prune_go_in_steps,
         schemas_are_stored_with_their_batch_and_refreshed_by_later_ones,
-        what_an_agent_sent_under_another_name_is_not_replayed,
+        what_an_agent_sent_under_another_name_is_not_replayed_whatever_the_clock_said,
         a_replay_after_a_clock_was_set_back_leaves_nothing_out,
         random_groups_are_judged_like_a_naive_twin_judges_them,
         commits_at_the_same_time_store_each_batch_once,

@@ -11,7 +11,7 @@ CREATE TABLE monitoring.agents (
     agent_version text        NOT NULL,
     first_seen    timestamptz NOT NULL,
     last_seen     timestamptz NOT NULL,  -- last Hello; batches are noted in agent_epochs
-    renamed_at    timestamptz,           -- when service, instance or clinic changed last; null: never
+    renamed_after bigint,                -- newest batch of the log when service, instance or clinic changed last; null: never
     stopped_at    timestamptz            -- goodbye; null while it is up or silent
 );
 

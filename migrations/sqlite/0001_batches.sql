@@ -11,7 +11,7 @@ CREATE TABLE agents (
     agent_version TEXT    NOT NULL,
     first_seen    INTEGER NOT NULL,
     last_seen     INTEGER NOT NULL,  -- last Hello; batches are noted in agent_epochs
-    renamed_at    INTEGER,           -- when service, instance or clinic changed last; null: never
+    renamed_after INTEGER,           -- newest batch of the log when service, instance or clinic changed last; null: never
     stopped_at    INTEGER            -- goodbye; null while it is up or silent
 ) STRICT;
 
@@ -39,7 +39,7 @@ CREATE TABLE schemas (
 
 -- The log: batches in the order in which they were stored.
 CREATE TABLE batches (
-    id          INTEGER PRIMARY KEY,
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,  -- no number twice, also when all are pruned
     agent_id    BLOB    NOT NULL,
     epoch       BLOB    NOT NULL,
     seq         INTEGER NOT NULL CHECK (seq > 0),

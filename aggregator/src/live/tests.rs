@@ -72,8 +72,8 @@ impl Room {
 }
 
 /// The last sign of our life, by a clock that was believed.
-fn pulse(alive_at: Timestamp) -> Option<Pulse> {
-    Some(Pulse { alive_at, trusted_at: alive_at })
+fn pulse(alive_at: Timestamp) -> Pulse {
+    Pulse { alive_at, trusted_at: alive_at }
 }
 
 fn id(number: u128) -> Uuid {
@@ -526,13 +526,13 @@ fn the_only_agent_that_was_silent_before_a_restart_is_so_after_it() {
     let room = Room::new();
     let last = NOW - SECOND * 61;
     // The newest batch of all is its own, so only our own life tells that it was missed.
-    room.live.resume(vec![row(1, SECOND * 61, None)], pulse(last + SECOND * 4));
+    room.live.resume(vec![row(1, SECOND * 61, None)], Some(pulse(last + SECOND * 4)));
     assert_eq!(room.live.restore(id(1), &[frame(last, 99.0)]).kept, 1);
     room.live.restored();
     assert_eq!(room.state(1), State::Silent);
     assert_eq!(room.newest("cpu"), [("agenda-1".into(), None)], "else an alert on it would fire again");
     assert_eq!(room.unheard(), ["agenda-1"], "a firing one is not over by that");
-    room.live.resume(vec![row(1, SECOND * 61, None)], pulse(last + SECOND * 3));
+    room.live.resume(vec![row(1, SECOND * 61, None)], Some(pulse(last + SECOND * 3)));
     assert_eq!(room.state(1), State::Up, "it died with us, or after us");
 }
 

@@ -85,10 +85,10 @@ const SAVE_AGENT: &str = "
         service = excluded.service, instance = excluded.instance, clinic_id = excluded.clinic_id,
         interval_ms = excluded.interval_ms, agent_version = excluded.agent_version,
         last_seen = excluded.last_seen, stopped_at = NULL,
-        renamed_at = CASE
+        renamed_after = CASE
             WHEN (known.service, known.instance, known.clinic_id)
                 IS NOT DISTINCT FROM (excluded.service, excluded.instance, excluded.clinic_id)
-            THEN known.renamed_at ELSE excluded.last_seen END";
+            THEN known.renamed_after ELSE (SELECT coalesce(max(id), 0) FROM monitoring.batches) END";
 
 const LOAD_AGENTS: &str = "
     SELECT
@@ -113,7 +113,7 @@ const REPLAY_PAGE: &str = "
     SELECT b.id, b.agent_id, b.epoch, b.seq, b.received_at, b.payload
     FROM monitoring.batches b LEFT JOIN monitoring.agents a USING (agent_id)
     WHERE b.id >= $1 AND b.received_at + INTERVAL '0' >= $2
-        AND b.received_at >= coalesce(a.renamed_at, b.received_at)
+        AND b.id > coalesce(a.renamed_after, 0)
     ORDER BY b.id LIMIT $3";
 
 // SKIP LOCKED: another aggregator prunes as well.

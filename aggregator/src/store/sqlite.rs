@@ -66,9 +66,9 @@ const SAVE_AGENT: &str = "
         service = excluded.service, instance = excluded.instance, clinic_id = excluded.clinic_id,
         interval_ms = excluded.interval_ms, agent_version = excluded.agent_version,
         last_seen = excluded.last_seen, stopped_at = NULL,
-        renamed_at = iif(
+        renamed_after = iif(
             service IS excluded.service AND instance IS excluded.instance AND clinic_id IS excluded.clinic_id,
-            renamed_at, excluded.last_seen)";
+            renamed_after, (SELECT ifnull(max(id), 0) FROM batches))";
 
 const LOAD_AGENTS: &str = "
     SELECT
@@ -88,7 +88,7 @@ const REPLAY_BEGIN: &str = "SELECT min(id) FROM batches INDEXED BY batches_recei
 const REPLAY_PAGE: &str = "
     SELECT b.id, b.agent_id, b.epoch, b.seq, b.received_at, b.payload
     FROM batches b LEFT JOIN agents a ON a.agent_id = b.agent_id
-    WHERE b.id >= $1 AND +b.received_at >= $2 AND b.received_at >= ifnull(a.renamed_at, b.received_at)
+    WHERE b.id >= $1 AND +b.received_at >= $2 AND b.id > ifnull(a.renamed_after, 0)
     ORDER BY b.id LIMIT $3";
 
 const PRUNE_BATCHES: &str = "

@@ -162,7 +162,7 @@ pub async fn schemas_are_stored_with_their_batch_and_refreshed_by_later_ones(mut
     assert_eq!(loaded, [kept, foreign.schemas[0].clone()]);
 }
 
-pub async fn what_an_agent_sent_under_another_name_is_not_replayed(database: Database) {
+pub async fn what_an_agent_sent_under_another_name_is_not_replayed_whatever_the_clock_said(mut database: Database) {
     let hello = |at, clinic| AgentRow { last_seen: ms(at), clinic_id: Some(id(clinic)), ..agent(1) };
     database.store.save_agent(&hello(10, 901)).await.expect("saved");
     let rows = [batch(1, 9, 11), batch(1, 9, 12), batch(1, 9, 20), batch(1, 9, 21)];
@@ -170,12 +170,19 @@ pub async fn what_an_agent_sent_under_another_name_is_not_replayed(database: Dat
     database.store.save_agent(&hello(15, 901)).await.expect("saved");
     database.commit(&[batch(2, 9, 16)]).await;
     assert_eq!(database.replayed(Timestamp::ZERO).await.len(), 3, "the same name again changes nothing");
-    database.store.save_agent(&hello(20, 902)).await.expect("saved");
+    // The clock is a year ahead as it gets another name, and is set right before its next batch.
+    database.store.save_agent(&hello(31_536_000_000, 902)).await.expect("saved");
     database.commit(&rows[2..]).await;
     let replayed = database.replayed(Timestamp::ZERO).await;
     assert_eq!(replayed, [batch(2, 9, 16), rows[2].clone(), rows[3].clone()], "one clinic's must not become another's");
-    database.store.save_agent(&AgentRow { clinic_id: None, ..hello(21, 902) }).await.expect("saved");
-    assert_eq!(database.replayed(Timestamp::ZERO).await, [batch(2, 9, 16), rows[3].clone()]);
+    // It is behind.
+    database.store.save_agent(&AgentRow { clinic_id: None, ..hello(5, 902) }).await.expect("saved");
+    assert_eq!(database.replayed(Timestamp::ZERO).await, [batch(2, 9, 16)]);
+    // When all is pruned, what comes next has the name of now.
+    assert_eq!(database.store.prune(ms(1_000)).await.expect("up"), 5);
+    database.reopen().await;
+    database.commit(&[batch(1, 9, 30)]).await;
+    assert_eq!(database.replayed(Timestamp::ZERO).await, [batch(1, 9, 30)]);
 }
 
 pub async fn a_replay_after_a_clock_was_set_back_leaves_nothing_out(database: Database) {

@@ -18,7 +18,7 @@ fn who_was_silent_when_we_ended_is_so_after_a_restart_whatever_the_clock_shows_t
     for (clock, wall) in CLOCKS {
         let room = Room::new();
         room.clock.jump_to(wall);
-        assert_eq!(room.live.resume(known(), pulse(NOW)), NOW);
+        assert_eq!(room.live.resume(known(), Some(pulse(NOW))), NOW);
         room.live.restored();
         let states = [1, 2, 3].map(|number| room.state(number));
         assert_eq!(states, [State::Up, State::Silent, State::Stopped], "{clock}");
@@ -40,7 +40,7 @@ fn a_sign_of_our_life_that_was_ahead_of_what_was_believed_makes_nobody_silent() 
     assert_eq!(room.state(1), State::Up, "the clock had been set forward, and is right again");
     // What was seen while the clock was ahead says nothing of when we ended.
     let ahead = AgentRow { last_seen: NOW + SECOND * 3600, ..row(1, SECOND, None) };
-    room.live.resume(vec![ahead, row(2, SECOND, None), row(3, SECOND * 61, None)], pulse(NOW));
+    room.live.resume(vec![ahead, row(2, SECOND, None), row(3, SECOND * 61, None)], Some(pulse(NOW)));
     assert_eq!([1, 2, 3].map(|number| room.state(number)), [State::Up, State::Up, State::Silent]);
 }
 

@@ -39,6 +39,23 @@ async fn a_pending_alert_goes_on_where_it_stood_and_downtime_counts_for_nothing(
 }
 
 #[tokio::test]
+async fn an_alert_that_is_kept_firing_is_kept_across_a_restart_for_as_long_as_without_one() {
+    let mut desk = Desk::new(&hot("keep_firing_for: 10s")).await;
+    desk.see(95.0).await;
+    for _ in 0..7 {
+        desk.see(10.0).await;
+    }
+    desk.restart(&hot("keep_firing_for: 10s"), 3600 * SECOND).await;
+    desk.hello(1).await;
+    for _ in 0..3 {
+        desk.see(10.0).await;
+        assert_eq!((desk.told().await, desk.shown()), (vec![began()], vec!["firing"]));
+    }
+    desk.see(10.0).await;
+    assert_eq!(desk.told().await, [began(), ended()], "six seconds before and four after");
+}
+
+#[tokio::test]
 async fn after_a_restart_an_alert_is_not_over_before_its_agent_was_heard_of() {
     let mut desk = Desk::new(&hot("")).await;
     desk.see(95.0).await;

@@ -2,8 +2,6 @@
 
 use super::desk::{Desk, INTERVAL, JUMPS_MS, SECOND, began, ended, hot, rules};
 use crate::live::UNHEARD_MAX;
-use proto::sample::Timestamp;
-use runtime::clock::Clock;
 use std::time::Duration;
 use uuid::Uuid;
 

@@ -2,7 +2,6 @@
 
 use super::desk::{Desk, INTERVAL, JUMPS_MS, SECOND, began, hot, rules};
 use crate::ingest::tests::fixture::until;
-use proto::sample::Timestamp;
 use runtime::clock::{Clock, SystemClock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
