@@ -319,7 +319,8 @@ pub trait Store: Send + Sync {
     /// Every rule's state.
     async fn load_rules(&self) -> Result<Vec<RuleRow>, StoreError>;
 
-    /// Alerts, newest first; `status` filters, at most `limit` rows.
+    /// Alerts, newest first by the clock of then: an order for people, by which nothing is decided. `status` filters, at most
+    /// `limit` rows.
     async fn load_alerts(&self, scope: Scope, status: Option<&str>, limit: u32) -> Result<Vec<AlertRow>, StoreError>;
 
     /// Notifications due at `now`, in the order in which they were made, whatever the clock said then; at most `limit`.

@@ -7,6 +7,8 @@
 
 #[path = "harness/fake_clock.rs"]
 mod fake_clock;
+#[path = "harness/postgres.rs"]
+mod postgres;
 #[path = "harness/programs.rs"]
 mod programs;
 #[path = "harness/receiver.rs"]
@@ -16,7 +18,7 @@ use fake_clock::{FakeClock, seconds_ahead};
 use programs::{Program, free_address, get, get_json, wait_for};
 use receiver::Receiver;
 use serde_json::Value;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
@@ -34,6 +36,7 @@ const BATCHES: f64 = 10.0;
 /// Both programs, each with a clock of its own.
 struct Scene {
     dir: TempDir,
+    database: String,
     receiver: Receiver,
     agents_clock: FakeClock,
     aggregators_clock: FakeClock,
@@ -42,8 +45,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Option<Self> {
+    /// On SQLite where no other database is named.
+    fn new(database: Option<String>) -> Option<Self> {
         let dir = TempDir::new().expect("a directory");
+        let database = database.unwrap_or_else(|| format!("sqlite://{}", dir.path().join("monitoring.db").display()));
         let (agents_clock, aggregators_clock) =
             (FakeClock::new(dir.path(), "agent")?, FakeClock::new(dir.path(), "aggregator")?);
         let (grpc, http) = (free_address(), free_address());
@@ -54,7 +59,7 @@ impl Scene {
         );
         fs::write(dir.path().join("agent.yaml"), config).expect("our directory");
         fs::write(dir.path().join("rules.yaml"), RULES).expect("our directory");
-        Some(Self { dir, receiver: Receiver::start(), agents_clock, aggregators_clock, grpc, http })
+        Some(Self { dir, database, receiver: Receiver::start(), agents_clock, aggregators_clock, grpc, http })
     }
 
     fn path(&self, name: &str) -> String {
@@ -73,8 +78,7 @@ impl Scene {
     fn start_aggregator(&self) -> Program {
         let (grpc, http) = (self.grpc.to_string(), self.http.to_string());
         let (rules, hook) = (self.path("rules.yaml"), self.receiver.hook());
-        let database = format!("sqlite://{}", self.path("monitoring.db"));
-        let flags = ["--database", &database, "--listen-grpc", &grpc, "--listen-http", &http, "--rules", &rules];
+        let flags = ["--database", &self.database, "--listen-grpc", &grpc, "--listen-http", &http, "--rules", &rules];
         let more = ["--webhook-url", &hook, "--evaluation-interval", "1s"];
         let (log, env) = (self.dir.path().join("aggregator.log"), self.aggregators_clock.env());
         Program::aggregator_in(&log, &[&flags[..], &more].concat(), &borrowed(&env))
@@ -125,15 +129,21 @@ impl Scene {
         );
         assert!(agent.interrupt().success());
         assert!(aggregator.interrupt().success());
-        let url = format!("sqlite://{}", self.path("monitoring.db"));
-        let (batches, last, epochs) = block_on(async {
-            let mut connection = SqliteConnection::connect(&url).await.expect("nobody has it open");
-            let query = sqlx::query_as("SELECT count(*), max(seq), count(DISTINCT epoch) FROM batches");
-            query.fetch_one(&mut connection).await.expect("it reads")
-        });
-        let (batches, last, epochs): (i64, i64, i64) = (batches, last, epochs);
+        let (batches, last, epochs) = block_on(stored(&self.database));
         assert_eq!((batches, epochs), (last, 1), "every number from 1 to {last} once, in one epoch");
     }
+}
+
+/// How many batches are stored, the greatest sequence number, and how many epochs.
+async fn stored(database: &str) -> (i64, i64, i64) {
+    if database.starts_with("sqlite:") {
+        let mut connection = SqliteConnection::connect(database).await.expect("nobody has it open");
+        let query = sqlx::query_as("SELECT count(*), max(seq), count(DISTINCT epoch) FROM batches");
+        return query.fetch_one(&mut connection).await.expect("it reads");
+    }
+    let mut connection = PgConnection::connect(database).await.expect("the server runs");
+    let query = sqlx::query_as("SELECT count(*), max(seq), count(DISTINCT epoch) FROM monitoring.batches");
+    query.fetch_one(&mut connection).await.expect("it reads")
 }
 
 /// What a clock is set to, and by how much it is ahead then; in the end it is right.
@@ -152,7 +162,7 @@ fn settings() -> [(&'static str, i64); 7] {
 
 #[test]
 fn an_agents_clock_that_jumps_or_is_wrong_from_the_start_loses_nothing_and_changes_no_alert() {
-    let Some(scene) = Scene::new() else { return };
+    let Some(scene) = Scene::new(None) else { return };
     let aggregator = scene.start_aggregator();
     let mut agent = scene.start_agent();
     scene.settle("at the beginning", 0);
@@ -168,7 +178,20 @@ fn an_agents_clock_that_jumps_or_is_wrong_from_the_start_loses_nothing_and_chang
 
 #[test]
 fn an_aggregators_clock_that_jumps_or_is_wrong_from_the_start_loses_nothing_and_changes_no_alert() {
-    let Some(scene) = Scene::new() else { return };
+    if let Some(scene) = Scene::new(None) {
+        jump_the_aggregators_clock(scene);
+    }
+}
+
+#[test]
+fn nor_does_it_on_postgresql() {
+    let Some(server) = postgres::Postgres::private() else { return };
+    if let Some(scene) = Scene::new(Some(block_on(server.create_database()))) {
+        jump_the_aggregators_clock(scene);
+    }
+}
+
+fn jump_the_aggregators_clock(scene: Scene) {
     let mut aggregator = scene.start_aggregator();
     let agent = scene.start_agent();
     scene.settle("at the beginning", 0);

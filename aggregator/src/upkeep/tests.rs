@@ -190,6 +190,33 @@ async fn a_clock_that_jumps_forward_deletes_nothing_until_it_has_run_evenly_for_
 }
 
 #[tokio::test]
+async fn no_clock_that_is_wrong_for_a_while_deletes_what_is_not_old() {
+    let (hour, minutes) = (3_600_000, Duration::from_secs(600));
+    for by_ms in [1_000, -1_000, hour, -hour, 24 * hour, -24 * hour, -1_700_000_000_000, 2_402_444_800_000] {
+        let mut ground = Ground::new().await;
+        ground.kept = Some(START);
+        ground.keep(1, Duration::ZERO).await;
+        let set = |ground: &Ground, by_ms| ground.clock.jump_to(ground.clock.wall().moved_by(by_ms));
+        // While we run, then from a start, then right again while we run, then from a start.
+        let mut upkeep = ground.upkeep();
+        for set_by_ms in [by_ms, -by_ms] {
+            set(&ground, set_by_ms);
+            for _ in 0..2 {
+                upkeep.prune().await;
+                ground.clock.advance(minutes);
+                upkeep.prune().await;
+                upkeep.pulse(true).await;
+                let pulse = ground.database.store.load_pulse().await.expect("it is there").expect("it was noted");
+                ground.kept = Some(pulse.trusted_at);
+                upkeep = ground.upkeep();
+            }
+        }
+        let log: Vec<_> = ground.database.store.log().await.into_iter().map(|(_, seq)| seq).collect();
+        assert_eq!(log, [1], "{by_ms} ms");
+    }
+}
+
+#[tokio::test]
 async fn a_pulse_says_when_we_lived_and_whether_the_database_answers() {
     let ground = Ground::new().await;
     let upkeep = ground.upkeep();

@@ -7,7 +7,7 @@ use crate::rules::board::Board;
 use crate::rules::{Engine, Orphan, Parts, Receivers, load};
 use crate::store::{AlertRow, OutboxRow, Scope, Store};
 use proto::convert::SchemaBytes;
-use proto::message::{Hello, Position};
+use proto::message::{ClockReading, Hello, Position};
 use proto::name::SeriesKey;
 use proto::sample::{Frame, Kind, Pass, STALE, Schema, SeriesDef, Timestamp};
 use proto::telemetry::Telemetry;
@@ -104,6 +104,20 @@ impl Desk {
     /// Agent `number` reports `value` of `cpu`, read now.
     pub(super) fn cpu(&self, number: u128, value: f64) {
         self.report(number, "cpu", &[value]);
+    }
+
+    /// Agent 1 reports `value` of `cpu`, read now by its own clock, which is so many milliseconds ahead of ours. As on its way
+    /// in, its time is corrected by what the agent said of its clock.
+    pub(super) fn cpu_by_own_clock(&self, value: f64, ahead_ms: i64) {
+        let agent_id = Uuid::from_u128(1);
+        let at = self.clock.wall().moved_by(ahead_ms).moved_by(-self.live.correction_ms(agent_id));
+        self.live.append(agent_id, &[frame(at, "cpu", &[value])]);
+    }
+
+    /// Agent 1 says what its clock shows.
+    pub(super) fn tell_clock(&self, ahead_ms: i64, was_set: bool) {
+        let reading = ClockReading { wall: self.clock.wall().moved_by(ahead_ms), was_set };
+        self.live.hear_clock(Uuid::from_u128(1), reading);
     }
 
     /// Agent 1's `cpu` is no longer reported.

@@ -1,17 +1,13 @@
 //! What the rules that we ship do with what agents say.
 
 use super::desk::Desk;
-use proto::message::ClockReading;
-use runtime::clock::Clock;
-use uuid::Uuid;
 
 const RULES: &str = include_str!("../../../../config/rules.yaml");
 
 /// What is told when agent 1's clock is off by so much for two minutes: name, severity and summary.
 async fn told_of_a_clock_off_by(millis: i64) -> Vec<[String; 3]> {
     let mut desk = Desk::new(RULES).await;
-    let reading = ClockReading { wall: desk.clock.wall().moved_by(millis), was_set: true };
-    desk.live.hear_clock(Uuid::from_u128(1), reading);
+    desk.tell_clock(millis, true);
     for _ in 0..120 {
         desk.live.sweep();
         desk.see(10.0).await;

@@ -98,6 +98,49 @@ async fn a_firing_alert_fires_on_when_the_clock_is_set() {
     }
 }
 
+/// Lets agent 1's clock be ahead by what `ahead_ms` says for each second, of which it tells every ten seconds, and at once
+/// where it was set. Returns the second in which a `for` of ninety fires, and what is told until twice that time is over.
+async fn fires_by_a_clock(ahead_ms: impl Fn(i64) -> i64) -> (i64, Vec<(String, String)>) {
+    let mut desk = Desk::new(&hot("for: 90s")).await;
+    let mut fired = None;
+    desk.tell_clock(ahead_ms(0), true);
+    desk.cpu_by_own_clock(95.0, ahead_ms(0));
+    desk.round().await;
+    for second in 1..=180 {
+        desk.clock.advance(SECOND);
+        let was_set = ahead_ms(second).abs_diff(ahead_ms(second - 1)) > 500;
+        if was_set || second % 10 == 0 {
+            desk.tell_clock(ahead_ms(second), was_set);
+        }
+        desk.cpu_by_own_clock(95.0, ahead_ms(second));
+        desk.round().await;
+        if fired.is_none() && !desk.told().await.is_empty() {
+            fired = Some(second);
+        }
+    }
+    (fired.unwrap_or_default(), desk.told().await)
+}
+
+#[tokio::test]
+async fn an_agents_clock_that_is_set_or_wrong_or_drifts_neither_fires_an_alert_nor_delays_or_ends_it() {
+    for jump_ms in JUMPS_MS {
+        let set = |second| if second >= 45 { jump_ms } else { 0 };
+        assert_eq!(fires_by_a_clock(set).await, (90, vec![began()]), "set by {jump_ms} ms");
+        assert_eq!(fires_by_a_clock(|_| jump_ms).await, (90, vec![began()]), "off by {jump_ms} ms from the start");
+        let set_right = |second| if second >= 120 { 0 } else { jump_ms };
+        assert_eq!(
+            fires_by_a_clock(set_right).await,
+            (90, vec![began()]),
+            "{jump_ms} ms, then set right while it fires"
+        );
+    }
+    // Some leave the tolerance of two seconds within these three minutes.
+    for ms_per_second in [1, -1, 30, -30] {
+        let drifts = |second| second * ms_per_second;
+        assert_eq!(fires_by_a_clock(drifts).await, (90, vec![began()]), "{ms_per_second} ms a second");
+    }
+}
+
 /// The engine of `desk` on its own task, with the machine's clock.
 fn run(desk: &mut Desk, progress: &Arc<AtomicUsize>, stop: &CancellationToken) -> tokio::task::JoinHandle<()> {
     let parts = crate::rules::Parts {
