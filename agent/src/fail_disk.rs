@@ -1,7 +1,7 @@
 //! The real disk with fail points before its verbs: `spool.VERB.FILE`, for example `spool.rename.identity`. So the spool
 //! itself needs no hooks, and a test can let the agent die between any two things that it asks of the disk.
 //!
-//! Verbs: open (to write), write, tear (half of a write), sync, truncate, rename, remove. Files: segment, cursor, identity.
+//! Verbs: open (to write), write, tear (half of a write), sync, allocate, truncate, rename, remove. Files: segment, cursor, identity.
 //! A directory has `spool.sync.dir`. A build without fail points uses [`RealDisk`] as it is.
 
 use runtime::fail_point::{die, due, hit};
@@ -88,6 +88,11 @@ impl File for FailFile {
     fn sync(&self) -> io::Result<()> {
         hit(&format!("spool.sync.{}", self.kind));
         self.file.sync()
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        hit(&format!("spool.allocate.{}", self.kind));
+        self.file.allocate(bytes)
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
