@@ -152,6 +152,8 @@ struct Kept {
     database: String,
     pulse: Option<Pulse>,
     rules: Vec<RuleRow>,
+    /// Notifications that wait.
+    waiting: u64,
 }
 
 // === impl App ===
@@ -274,7 +276,8 @@ impl App {
         restore::head(&*store, live, self.shared.clock.wall(), ended_at).await?;
         fail_point::hit("aggregator.restored");
         let rules = store.load_rules().await?;
-        Ok(Kept { store, database, pulse, rules })
+        let (waiting, _) = store.outbox_depth().await?;
+        Ok(Kept { store, database, pulse, rules, waiting })
     }
 }
 
@@ -299,8 +302,9 @@ impl Shared {
     /// Begins every part that needs the database, then opens the doors.
     fn begin(&self, phases: &Phases, plan: Plan, kept: Kept) {
         let Plan { config, rules, channels } = plan;
-        let Kept { store, database, pulse, rules: states } = kept;
+        let Kept { store, database, pulse, rules: states, waiting } = kept;
         self.meters.store_up.set(1.0);
+        self.meters.rules.made.inc_by(waiting);
         let receivers = Receivers {
             channels: channels.iter().map(|channel| channel.name().to_string()).collect(),
             external_url: config.external_url.clone().unwrap_or_else(|| format!("http://{}", self.http)),

@@ -29,6 +29,7 @@ pub const RETENTION: Retention = Retention {
     notifications: Duration::from_secs(30 * 24 * 3600),
     alerts: Duration::from_secs(400 * 24 * 3600),
     agents: Duration::from_secs(30 * 24 * 3600),
+    events: Duration::from_secs(400 * 24 * 3600),
 };
 /// The shortest log: what a restart reads, and the hour in which long streams write their schemas again.
 pub const LOG_RETENTION_MIN: Duration = Duration::from_secs(2 * 3600);
@@ -47,8 +48,10 @@ pub struct Retention {
     /// Alerts that are resolved. A year and a month: the same week of last year can be compared.
     pub alerts: Duration,
     /// Agents of which nothing comes, and how far their streams are stored. An agent that returns after longer with a
-    /// batch that was stored, but whose ack it never got, has it stored again.
+    /// batch that was stored, but whose ack it never got, has it stored again. What is missing of them goes with them.
     pub agents: Duration,
+    /// Business events. A year and a month, as alerts. A key that comes again after longer is a new event.
+    pub events: Duration,
 }
 
 /// Everything that the aggregator needs to know.
@@ -196,6 +199,7 @@ fn read_retention(root: &Table<'_>) -> Retention {
         notifications: history("notifications").unwrap_or(RETENTION.notifications),
         alerts: history("alerts").unwrap_or(RETENTION.alerts),
         agents: history("agents").unwrap_or(RETENTION.agents),
+        events: history("events").unwrap_or(RETENTION.events),
     };
     table.finish();
     retention
@@ -350,8 +354,11 @@ mod tests {
     fn a_value_at_its_bound_is_taken_and_one_beyond_it_is_not() {
         assert!(read("evaluation_interval: 1s", &Overrides::default()).is_ok());
         assert!(read("evaluation_interval: 999ms", &Overrides::default()).is_err());
-        assert!(read("retention: {log: 2h, notifications: 1d, alerts: 1d, agents: 1d}", &Overrides::default()).is_ok());
-        for short in ["log: 119m", "notifications: 23h", "alerts: 23h", "agents: 23h"] {
+        assert!(
+            read("retention: {log: 2h, notifications: 1d, alerts: 1d, agents: 1d, events: 1d}", &Overrides::default())
+                .is_ok()
+        );
+        for short in ["log: 119m", "notifications: 23h", "alerts: 23h", "agents: 23h", "events: 23h"] {
             assert!(read(&format!("retention: {{{short}}}"), &Overrides::default()).is_err(), "{short}");
         }
         assert!(read("limits: {series: 1}\nwebhook: {max_alerts: 1}", &Overrides::default()).is_ok());

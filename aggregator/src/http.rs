@@ -13,7 +13,7 @@
 //! | `metrics` | `/metrics`, `/agents/{id}/metrics` |
 //! | `page`, `shown` | series as exposition families; which series are shown at all |
 //! | `discovery` | `/sd` |
-//! | `agents`, `latest`, `alerts` | `/api/…` |
+//! | `agents`, `ledger`, `latest`, `alerts` | `/api/…` |
 //! | `health`, `status` | progress of the parts; `/healthz`, `/readyz`, `/status` |
 //! | `params`, `problem` | query parameters parsed at the door; every refusal |
 //! | `aside` | threads for what takes long |
@@ -32,6 +32,7 @@ mod front;
 pub mod guard;
 pub mod health;
 mod latest;
+mod ledger;
 mod metrics;
 mod page;
 mod params;
@@ -105,6 +106,7 @@ AtendeAI monitoring aggregator
 /agents/{id}/metrics   those of one agent; 503 when it is gone
 /sd                    HTTP service discovery: one target for each agent
 /api/agents            known agents                  ?clinic_id=
+/api/agents/{id}/ledger  what is complete of one agent, and what is missing   ?from=&to=&clinic_id=
 /api/alerts            alerts, and those pending     ?status=active|resolved|pending|firing&clinic_id=&limit=
 /api/metrics/latest    latest samples as JSON        ?service=&instance=&clinic_id=&name=&limit=
 /healthz               whether every part makes progress
@@ -144,6 +146,7 @@ fn router(pages: Arc<Pages>) -> Router {
         .route("/agents/{id}/metrics", get(metrics::of_agent))
         .route("/sd", get(discovery::targets))
         .route("/api/agents", get(agents::list))
+        .route("/api/agents/{id}/ledger", get(ledger::show))
         .route("/api/alerts", get(alerts::list))
         .route("/api/metrics/latest", get(latest::list))
         .route("/status", get(status::show))

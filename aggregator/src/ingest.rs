@@ -25,6 +25,7 @@ mod refusal;
 pub mod server;
 mod stream;
 mod streams;
+mod underway;
 pub mod watch;
 pub mod writer;
 
@@ -37,10 +38,10 @@ use crate::meters::IngestMeters;
 use crate::store::Store;
 use proto::grpc::{Ingest, hear};
 use proto::limits::WINDOW_BATCHES;
-use proto::message::{FromAgent, Hello, Refusal, RefusalReason, ToAgent};
+use proto::message::{FromAgent, Hello, Refusal, RefusalReason, ToAgent, Welcome};
 use proto::refused::Refused;
 use proto::sample::Timestamp;
-use refusal::{Away, refusal, tell};
+use refusal::{Away, cloned, refusal, tell};
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
 use runtime::drain::Phase;
@@ -48,17 +49,34 @@ use runtime::log::chain;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::{End, Stream};
-use streams::Place;
+use streams::{Place, Who};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
 
 /// How long a stream may take to say hello.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers between us and the transport: a window of them, and a refusal at the end.
 const OUTBOUND: usize = 2 * WINDOW_BATCHES;
+
+/// A sign that an agent's spool was set back (a snapshot that was restored) or copied.
+#[derive(Clone, Copy)]
+enum Conflict<'a> {
+    /// It has given out less than is stored.
+    Rewound,
+    /// Another batch is stored in the place of one of its.
+    PositionTaken,
+    /// An older epoch goes on after a newer one began.
+    EpochBack,
+    /// It takes turns with another program.
+    Cloned {
+        /// The one whose stream stands.
+        other: &'a Who,
+    },
+}
 
 /// The gRPC service, and what every stream shares.
 #[derive(Clone)]
@@ -114,9 +132,16 @@ impl IngestService {
             }
         };
         // Before the hello is noted, so that the goodbye of an older stream cannot come after it.
-        let place = self.streams.claim(hello.agent_id, &stop);
+        let place = match self.streams.claim(&hello, &stop) {
+            Ok(place) => place,
+            Err(other) => {
+                self.note_conflict(Conflict::Cloned { other: &other }, &Who::of(&hello), hello.agent_id);
+                tell(&out, cloned(&other));
+                return;
+            }
+        };
         match self.note_hello(&hello).await {
-            Ok(()) => self.run(&place, &mut inbound, &out).await,
+            Ok(welcome) => self.run(&place, welcome, &mut inbound, &out).await,
             Err(refusal) => tell(&out, refusal),
         }
         self.streams.forget(&place);
@@ -142,11 +167,13 @@ impl IngestService {
     async fn run(
         &self,
         place: &Place,
+        welcome: Welcome,
         inbound: &mut Streaming<FromAgent>,
         out: &mpsc::Sender<Result<ToAgent, Status>>,
     ) {
-        let stream = Stream { service: self, place, writer: self.writer.lane(), out };
-        match stream.run(inbound).await {
+        let end = Stream::new(self, place, out).run(welcome, inbound).await;
+        self.streams.left(place);
+        match end {
             End::Gone | End::Told => tracing::info!(agent = %place.agent_id, "stream ended"),
             End::Goodbye => self.keep_goodbye(place).await,
             End::Ours(refusal) => tell(out, refusal),
@@ -175,17 +202,42 @@ impl IngestService {
         refusal(RefusalReason::UnacceptableAgent, None, &why.to_string())
     }
 
-    async fn note_hello(&self, hello: &Hello) -> Result<(), Refusal> {
+    async fn note_hello(&self, hello: &Hello) -> Result<Welcome, Refusal> {
         if !self.live.make_room_for(hello.agent_id) {
             return Err(self.porter.send_away(Away::TooManyAgents));
         }
         let row = self.live.hello(hello);
-        if let Err(error) = self.store.save_agent(&row).await {
+        let noted = async {
+            self.store.save_agent(&row).await?;
+            self.store.stored_seq(hello.agent_id, hello.last.epoch).await
+        };
+        let stored_seq = noted.await.map_err(|error| {
             tracing::warn!(error = chain(&error), agent = %hello.agent_id, "agent not noted; it shall come back");
-            return Err(self.porter.send_away(Away::NoDatabase));
-        }
+            self.porter.send_away(Away::NoDatabase)
+        })?;
+        missing::begin(&self.meters, &hello.service);
         tracing::info!(agent = %hello.agent_id, service = hello.service, instance = hello.instance, "agent connected");
-        Ok(())
+        if stored_seq > hello.last.seq {
+            self.note_conflict(Conflict::Rewound, &Who::of(hello), hello.agent_id);
+        }
+        Ok(Welcome { stored_seq })
+    }
+
+    /// Counts and names a sign that an agent is not who it seems.
+    fn note_conflict(&self, conflict: Conflict<'_>, who: &Who, agent_id: Uuid) {
+        let (service, instance) = (&who.service, &who.instance);
+        let (kind, other) = match conflict {
+            Conflict::Rewound => ("rewound", None),
+            Conflict::PositionTaken => ("position_taken", None),
+            Conflict::EpochBack => ("epoch_back", None),
+            Conflict::Cloned { other } => ("cloned", Some(other)),
+        };
+        self.meters.conflicts.with_label_values(&[kind]).inc();
+        let (other_service, other_instance) = (other.map(|who| &who.service), other.map(|who| &who.instance));
+        tracing::warn!(
+            agent = %agent_id, service, instance, other_service, other_instance, kind,
+            "an agent's spool was set back or copied; nothing is lost by it"
+        );
     }
 
     /// Notes a goodbye at once: the agent will not be missed while its last batches wait for the database.

@@ -17,9 +17,10 @@
 mod agent;
 mod awaiting;
 mod clock_offset;
+mod gaps;
 mod report;
 
-use crate::store::{AgentRow, Pulse};
+use crate::store::{AgentRow, GapRow, Missing, Pulse};
 use awaiting::Awaiting;
 use proto::limits::CLOCK_TOLERANCE;
 use proto::message::{ClockReading, Hello, Position};
@@ -37,6 +38,7 @@ use uuid::Uuid;
 pub use agent::{Agent, SILENT_INTERVALS, SILENT_MIN, State};
 pub use awaiting::{UNHEARD_MAX, Unheard};
 pub use clock_offset::ClockOffset;
+pub use gaps::{GAPS_PER_NAME_MAX, Gaps};
 pub use report::{is_own, is_reported};
 
 /// After our restart an agent is given the longest wait of its backoff and the time to connect before it is silent.
@@ -68,6 +70,8 @@ pub struct Glance<'a> {
     pub head: &'a Head,
     /// Who is not heard of.
     pub unheard: &'a Unheard,
+    /// Where what agents reported has holes.
+    pub gaps: &'a Gaps,
     /// The time to look at: ours, or that of the newest sample where it is a little ahead, so that an agent's clock that is
     /// a second fast does not make its alerts a second late.
     pub at: Timestamp,
@@ -86,6 +90,8 @@ struct Inner {
     agents: BTreeMap<Uuid, Agent>,
     /// Who is not heard of.
     awaiting: Awaiting,
+    /// Where what agents reported has holes.
+    gaps: Gaps,
     /// Schemas that got samples since the rules looked last.
     dirty: HashMap<SchemaId, Arc<Schema>>,
     /// The newest sample that came, none more than [`CLOCK_TOLERANCE`] ahead of our clock as it came.
@@ -218,6 +224,22 @@ impl Live {
         self.lock().append(agent_id, frames, News::Known)
     }
 
+    /// Notes what is missing of an agent. Before the samples that came with it are added, which end it.
+    pub fn note_missing(&self, agent_id: Uuid, missing: &[Missing]) {
+        if missing.is_empty() {
+            return;
+        }
+        let wall = self.clock.wall();
+        let mut inner = self.lock();
+        missing.iter().for_each(|missing| inner.note_gap(agent_id, missing.clone(), wall));
+    }
+
+    /// Notes gaps read from the ledger at the start, after the samples.
+    pub fn restore_gaps(&self, gaps: Vec<GapRow>) {
+        let mut inner = self.lock();
+        gaps.into_iter().for_each(|gap| inner.note_gap(gap.agent_id, gap.missing, gap.noted_at));
+    }
+
     /// Ends what the log does not tell has ended, after the last [`Live::restore`]: the series of agents that said
     /// goodbye, and of those that were silent when we ended. Else an alert on them would fire again. The time that the
     /// others have to come back begins now: until now they were turned away.
@@ -318,6 +340,7 @@ impl Live {
         let mut inner = self.lock();
         inner.look_at_clock(wall, now);
         inner.head.truncate(wall, HEAD_WINDOW);
+        inner.gaps.truncate(wall - HEAD_WINDOW);
     }
 
     /// Every known agent, by id.
@@ -343,7 +366,7 @@ impl Live {
         inner.look_at_clock(wall, now);
         let unheard = inner.awaiting.names(&inner.agents, now);
         let at = wall.max(inner.newest.min(wall + CLOCK_TOLERANCE));
-        look(Glance { head: &inner.head, unheard: &unheard, at })
+        look(Glance { head: &inner.head, unheard: &unheard, gaps: &inner.gaps, at })
     }
 
     /// Waits until samples came in that [`Live::take_dirty`] has not returned.
@@ -370,12 +393,12 @@ impl Live {
 
 impl Inner {
     fn empty(limits: Limits, clock_difference_ms: i64) -> Self {
-        let (agents, awaiting, dirty) = (BTreeMap::new(), Awaiting::default(), HashMap::new());
         Self {
             head: Head::new(limits),
-            agents,
-            awaiting,
-            dirty,
+            agents: BTreeMap::new(),
+            awaiting: Awaiting::default(),
+            gaps: Gaps::default(),
+            dirty: HashMap::new(),
             newest: Timestamp::ZERO,
             unreported: 0,
             clock_difference_ms,
@@ -384,20 +407,29 @@ impl Inner {
 
     fn append(&mut self, agent_id: Uuid, frames: &[Frame], news: News) -> Appended {
         let mut total = Appended::default();
-        let Some(agent) = self.agents.get(&agent_id) else { return total };
+        let Some(agent) = self.agents.get(&agent_id) else {
+            let passes = frames.iter().flat_map(|frame| &frame.passes);
+            return Appended { unknown_agent: passes.map(|pass| pass.values.len()).sum(), ..total };
+        };
         let origin = agent.origin();
+        if !self.gaps.is_empty()
+            && let Some(oldest) = frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at).min()
+        {
+            self.gaps.end(&agent.row.service, &agent.row.instance, oldest);
+        }
         for frame in frames {
-            let appended = self.head.append(&origin, frame);
-            total.kept += appended.kept;
-            total.duplicate += appended.duplicate;
-            total.too_old += appended.too_old;
-            total.over_limit += appended.over_limit;
-            total.not_a_number += appended.not_a_number;
+            total += self.head.append(&origin, frame);
             if news == News::ForTheRules {
                 self.dirty.insert(frame.schema_id, frame.schema.clone());
             }
         }
         total
+    }
+
+    fn note_gap(&mut self, agent_id: Uuid, missing: Missing, at: Timestamp) {
+        if let Some(agent) = self.agents.get(&agent_id) {
+            self.gaps.note(&agent.row.service, &agent.row.instance, missing, at);
+        }
     }
 
     /// See [`Live::seen`].
@@ -418,6 +450,7 @@ impl Inner {
             return;
         }
         self.head.move_by(moved_ms);
+        self.gaps.move_by(moved_ms);
         self.newest = self.newest.moved_by(moved_ms);
         for agent in self.agents.values_mut() {
             agent.move_by(moved_ms);
@@ -434,8 +467,10 @@ impl Inner {
             // They were under way when it said goodbye.
             self.head.end_agent(agent_id);
         }
-        agent.appended_at = now;
         let times = || frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at);
+        if times().next().is_some() {
+            agent.appended_at = now;
+        }
         if times().max().is_some_and(|newest| wall.since(newest) <= agent.silent_after() + CLOCK_TOLERANCE) {
             self.awaiting.settled(agent_id);
         }

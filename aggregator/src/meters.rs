@@ -13,9 +13,17 @@ pub struct IngestMeters {
     pub accept_pauses: IntCounterVec,
     /// Connections that we closed, by reason.
     pub closed: IntCounterVec,
+    /// Batches that came.
+    pub received: IntCounter,
     /// Batches by outcome.
     pub batches: IntCounterVec,
-    /// Samples stored.
+    /// Batches without an outcome.
+    pub waiting: Gauge,
+    /// Agents that are not who they seem, by kind.
+    pub conflicts: IntCounterVec,
+    /// Samples of stored batches.
+    pub received_samples: IntCounter,
+    /// Samples kept.
     pub samples: IntCounter,
     /// Refused messages by reason.
     pub refused: IntCounterVec,
@@ -23,7 +31,11 @@ pub struct IngestMeters {
     pub dropped: IntCounterVec,
     /// Passes moved to the time of their arrival.
     pub restamped: IntCounter,
-    /// Records that never came, by reason.
+    /// Events of stored batches.
+    pub received_events: IntCounter,
+    /// Events by outcome.
+    pub events: IntCounterVec,
+    /// Records that are missing, by service and reason.
     pub missing: IntCounterVec,
     /// Batches that wait for a commit.
     pub queue: Gauge,
@@ -48,6 +60,8 @@ pub struct RuleMeters {
     pub rules: GaugeVec,
     /// Instances by state.
     pub alerts: GaugeVec,
+    /// Notifications made.
+    pub made: IntCounter,
     /// Whether the rule file is in force.
     pub reload_successful: Gauge,
 }
@@ -55,6 +69,8 @@ pub struct RuleMeters {
 /// What the notifiers count.
 #[derive(Clone, Debug)]
 pub struct NotifyMeters {
+    /// Done with, by outcome.
+    pub finished: IntCounterVec,
     /// Accepted, by channel.
     pub sent: IntCounterVec,
     /// Failed attempts, by channel and reason.
@@ -95,12 +111,18 @@ impl Meters {
                 streams: telemetry.gauge(&rows::INGEST_STREAMS),
                 accept_pauses: telemetry.counters(&rows::INGEST_ACCEPT_PAUSES_TOTAL),
                 closed: telemetry.counters(&rows::INGEST_CONNECTIONS_CLOSED_TOTAL),
+                received: telemetry.counter(&rows::INGEST_RECEIVED_BATCHES_TOTAL),
                 batches: telemetry.counters(&rows::INGEST_BATCHES_TOTAL),
+                waiting: telemetry.gauge(&rows::INGEST_WAITING_BATCHES),
+                conflicts: telemetry.counters(&rows::INGEST_IDENTITY_CONFLICTS_TOTAL),
+                received_samples: telemetry.counter(&rows::INGEST_RECEIVED_SAMPLES_TOTAL),
                 samples: telemetry.counter(&rows::INGEST_SAMPLES_TOTAL),
                 refused: telemetry.counters(&rows::INGEST_REFUSED_BATCHES_TOTAL),
                 dropped: telemetry.counters(&rows::INGEST_DROPPED_SAMPLES_TOTAL),
                 restamped: telemetry.counter(&rows::INGEST_RESTAMPED_PASSES_TOTAL),
-                missing: telemetry.counters(&rows::INGEST_MISSING_RECORDS_TOTAL),
+                received_events: telemetry.counter(&rows::INGEST_RECEIVED_EVENTS_TOTAL),
+                events: telemetry.counters(&rows::INGEST_EVENTS_TOTAL),
+                missing: telemetry.counters(&rows::LEDGER_MISSING_RECORDS_TOTAL),
                 queue: telemetry.gauge(&rows::INGEST_QUEUE_BATCHES),
                 commit_seconds: telemetry.histogram(&rows::INGEST_COMMIT_DURATION_SECONDS),
                 commit_failures: telemetry.counter(&rows::INGEST_COMMIT_FAILURES_TOTAL),
@@ -112,9 +134,11 @@ impl Meters {
                 seconds: telemetry.histogram(&rows::RULE_EVALUATION_DURATION_SECONDS),
                 rules: telemetry.gauges(&rows::RULES),
                 alerts: telemetry.gauges(&rows::ALERTS),
+                made: telemetry.counter(&rows::NOTIFICATIONS_MADE_TOTAL),
                 reload_successful: telemetry.gauge(&rows::CONFIG_RELOAD_SUCCESSFUL),
             },
             notify: NotifyMeters {
+                finished: telemetry.counters(&rows::NOTIFICATIONS_FINISHED_TOTAL),
                 sent: telemetry.counters(&rows::NOTIFICATIONS_TOTAL),
                 failed: telemetry.counters(&rows::NOTIFICATIONS_FAILED_TOTAL),
                 queue: telemetry.gauge(&rows::NOTIFICATION_QUEUE),

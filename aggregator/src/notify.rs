@@ -66,9 +66,18 @@ pub enum Delivery {
 /// What becomes of a message after an attempt.
 enum Outcome {
     /// It is done with, and this is how.
-    Finished(&'static str),
+    Finished(Answer),
     /// It is tried again after so long.
     PutOff(Duration),
+}
+
+/// How a message is done with.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    /// The word in the database: why, where it was refused.
+    word: &'static str,
+    /// The word under which it is counted.
+    outcome: &'static str,
 }
 
 /// See the module.
@@ -96,7 +105,7 @@ struct Memory {
     /// `None` after a start, until it is read.
     put_off: Option<PutOff>,
     /// A message that has its answer, which the database does not know yet. Nothing is sent meanwhile, so it is one.
-    unrecorded: Option<(Uuid, &'static str)>,
+    unrecorded: Option<(Uuid, Answer)>,
 }
 
 impl Notifier {
@@ -168,9 +177,9 @@ impl Notifier {
             return self.store.defer_notification(row.id, row.attempts, wall + until.saturating_sub(now)).await;
         }
         match self.send(row).await {
-            Outcome::Finished(word) => {
+            Outcome::Finished(answer) => {
                 put_off.remove(&subject);
-                memory.unrecorded = Some((row.id, word));
+                memory.unrecorded = Some((row.id, answer));
                 self.record(memory).await
             }
             Outcome::PutOff(delay) => {
@@ -183,8 +192,10 @@ impl Notifier {
 
     /// Records the answer that the database does not know yet, where there is one.
     async fn record(&self, memory: &mut Memory) -> Result<(), StoreError> {
-        if let Some((id, word)) = memory.unrecorded {
+        if let Some((id, Answer { word, outcome })) = memory.unrecorded {
             self.store.finish_notification(id, word, self.clock.wall()).await?;
+            // Until then it waits.
+            self.meters.finished.with_label_values(&[outcome]).inc();
             memory.unrecorded = None;
         }
         Ok(())
@@ -195,7 +206,7 @@ impl Notifier {
         let Some(channel) = self.channels.iter().find(|channel| channel.name() == row.channel) else {
             tracing::warn!(channel = row.channel, id = %row.id, "channel is no longer configured; notification dropped");
             self.meters.failed.with_label_values(&["unknown", "no_channel"]).inc();
-            return Outcome::Finished("no_channel");
+            return Outcome::Finished(Answer::new("no_channel"));
         };
         let delivery = channel.send(row).await;
         let age = self.clock.wall().since(row.created_at);
@@ -204,25 +215,31 @@ impl Notifier {
                 self.meters.sent.with_label_values(&[channel.name()]).inc();
                 self.meters.latency_seconds.observe(age.as_secs_f64());
                 tracing::info!(channel = row.channel, id = %row.id, attempts = row.attempts + 1, "notification accepted");
-                Outcome::Finished("sent")
+                Outcome::Finished(Answer::new("sent"))
             }
             Delivery::Refused { reason, detail } => {
                 self.meters.failed.with_label_values(&[channel.name(), reason]).inc();
                 tracing::error!(channel = row.channel, id = %row.id, reason, detail, "notification refused for good");
-                Outcome::Finished(reason)
+                Outcome::Finished(Answer { word: reason, outcome: "refused" })
             }
             Delivery::Retry { reason, after } => {
                 self.meters.failed.with_label_values(&[channel.name(), reason]).inc();
                 if age > GIVE_UP && row.attempts + 1 >= GIVE_UP_ATTEMPTS {
                     self.meters.failed.with_label_values(&[channel.name(), GIVEN_UP]).inc();
                     tracing::error!(channel = row.channel, id = %row.id, reason, "notification given up");
-                    return Outcome::Finished(GIVEN_UP);
+                    return Outcome::Finished(Answer::new(GIVEN_UP));
                 }
                 let delay = delay_after(row.attempts, after);
                 tracing::warn!(channel = row.channel, id = %row.id, reason, attempts = row.attempts + 1, ?delay, "notification failed; trying again");
                 Outcome::PutOff(delay)
             }
         }
+    }
+}
+
+impl Answer {
+    fn new(word: &'static str) -> Self {
+        Self { word, outcome: word }
     }
 }
 

@@ -9,8 +9,9 @@ use tsdb::{Head, Series};
 pub struct HeadSelect<'a> {
     /// The samples.
     pub head: &'a Head,
-    /// The series whose newest samples tell nothing of now, and are not shown.
-    pub hidden: &'a dyn Fn(&Series) -> bool,
+    /// Whether the newest sample of a series, which is of this time, tells nothing of when it is asked for: then the series
+    /// has none. Asked of those series only that the query reads.
+    pub hidden: &'a dyn Fn(&Series, Timestamp) -> bool,
 }
 
 impl Select for HeadSelect<'_> {
@@ -22,12 +23,12 @@ impl Select for HeadSelect<'_> {
         lookback: Duration,
     ) -> Result<Vec<Point>, SelectError> {
         let mut points = Vec::new();
-        for series in self.head.select(name).filter(|series| !(self.hidden)(series)) {
+        for series in self.head.select(name) {
             let key = series.key();
             if !matchers.iter().all(|matcher| matcher.matches_series(&key.name, &key.labels)) {
                 continue;
             }
-            if let Some(sample) = series.value_at(at, lookback) {
+            if let Some(sample) = series.value_at(at, lookback).filter(|sample| !(self.hidden)(series, sample.at)) {
                 let (name, labels) = (Some(key.name.clone()), key.labels.clone());
                 points.push(Point { name, labels, value: sample.value });
             }
@@ -62,7 +63,7 @@ mod tests {
     fn eval(head: &Head, query: &str, at: i64) -> Vec<(String, f64)> {
         let query = promql::parse(query).expect("parses");
         let points =
-            query.eval(&HeadSelect { head, hidden: &|_| false }, Timestamp::from_millis(at)).expect("evaluates");
+            query.eval(&HeadSelect { head, hidden: &|_, _| false }, Timestamp::from_millis(at)).expect("evaluates");
         let mut shown: Vec<_> =
             points.iter().map(|p| (p.labels.get("service").unwrap_or("").to_string(), p.value)).collect();
         shown.sort_by(|a, b| a.0.cmp(&b.0));

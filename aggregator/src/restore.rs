@@ -1,4 +1,4 @@
-//! The way back after a restart: the head is rebuilt from the log.
+//! The way back after a restart: the head is rebuilt from the log, and its holes from the ledger.
 //!
 //! What the log has from later than now was stored by a clock that was set back since: its times are not those of our
 //! clock, and it stays out of the head, which would have no room for what comes now.
@@ -6,7 +6,7 @@
 //! Reads the batches of the head's window through the same conversion and the same `append` as when they came. A batch
 //! that cannot be read costs itself: it is named and counted, and the rest goes on.
 
-use crate::live::{HEAD_WINDOW, Live};
+use crate::live::{AGENTS_MAX, HEAD_WINDOW, Live};
 use crate::store::{BatchRow, Store, StoreError};
 use proto::convert::{RawBatch, SchemaBytes};
 use proto::limits::CLOCK_TOLERANCE;
@@ -19,6 +19,9 @@ use uuid::Uuid;
 
 /// The schemas of each agent.
 type Known = HashMap<Uuid, HashMap<SchemaId, Arc<Schema>>>;
+
+/// Gaps that are read: some of each agent there may be. Beyond it the newest.
+const GAPS_MAX: u32 = 2 * AGENTS_MAX as u32;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +66,7 @@ pub async fn head(store: &dyn Store, live: &Live, now: Timestamp, ended_at: Time
         tracing::warn!(ahead = ?ended_at.since(now), "the clock is behind the log; the head begins empty");
     } else {
         store.replay(now - HEAD_WINDOW, &mut each).await?;
+        live.restore_gaps(store.load_gaps(now - HEAD_WINDOW, GAPS_MAX).await?);
     }
     live.restored();
     tracing::info!(

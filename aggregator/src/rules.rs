@@ -7,17 +7,20 @@
 //! instruction.
 //!
 //! A rule whose evaluation fails is counted and shown, and harms no other. What an agent reports that is not heard of is
-//! not looked at, and what is missing of it neither ends nor delays anything: `docs/adr/0008-silence-is-no-answer.md`.
+//! not looked at, and what is missing of it neither ends nor delays anything: `docs/adr/0008-silence-is-no-answer.md`. The
+//! same holds of what lies over a gap: `docs/adr/0012-over-a-gap-a-rule-is-unknown.md`.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `load` | a rule file becomes rules |
 //! | `rule` | one rule and when it is due |
+//! | `doubt` | why a rule is unknown |
 //! | `rows`, `message` | what a step stores, and whom it tells what |
 //! | `orphan` | the end of a rule that is gone from the file |
 //! | `board` | what the pages see |
 
 pub mod board;
+mod doubt;
 mod load;
 mod message;
 mod orphan;
@@ -28,23 +31,26 @@ pub use load::{RuleSet, load};
 pub use orphan::Orphan;
 pub use rule::Rule;
 
-use crate::live::{Glance, Live};
+use crate::live::{Glance, Live, OURSELVES};
 use crate::meters::RuleMeters;
 use crate::query::HeadSelect;
 use crate::store::{EvaluationRow, RuleRow, Store, StoreError};
 use alerting::notification::Told;
-use alerting::{Evaluation, Health, InstanceState, RuleState, Step, Unheard};
+use alerting::{Evaluation, Health, InstanceState, RuleState, Step};
 use board::Board;
+use doubt::Doubt;
 use proto::sample::{Schema, SchemaId};
 use rows::Scene;
 use rule::{Evaluated, QUIET_SAVE};
 use runtime::clock::Clock;
 use runtime::log::chain;
-use std::collections::{BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tsdb::Series;
 
 /// How long data gathers before the rules look: long enough that a second's batches of many agents cost one
 /// evaluation, short enough to be a small part of the time to a notification.
@@ -248,10 +254,12 @@ impl Engine {
         self.meters.missed.with_label_values(&[&rule.loaded.group]).inc_by(missed);
         let at = wall - rule.loaded.offset;
         let rule = &self.rules[index];
-        let (outcome, unheard) = self.look(rule);
+        let (outcome, doubt) = self.look(rule);
         let elapsed = now.saturating_sub(rule.stepped_at);
         let mut state = RuleState::clone(&rule.state);
-        let step = state.step(&rule.loaded.rule, Evaluation { at, elapsed, unheard, outcome });
+        let step = state.step(&rule.loaded.rule, Evaluation { at, elapsed, unheard: doubt.agents, outcome });
+        self.rules[index].doubt = doubt.why;
+        let rule = &self.rules[index];
         self.count_evaluation(rule, &state);
         let saved = if rule.must_save(&state, &step, now) {
             let scene = Scene {
@@ -273,22 +281,24 @@ impl Engine {
         saved
     }
 
-    /// What the rule's expression gives now, and which agents that it may read are not heard of: one glance, since an
-    /// agent's silence ends its series.
-    fn look(&self, rule: &Rule) -> (Result<Vec<alerting::Point>, String>, BTreeSet<Unheard>) {
-        let reads_agents = rule.reads_agents();
-        self.live.look(|Glance { head, unheard, at }| {
+    /// What the rule's expression gives now, and what is not known of it: one glance, since an agent's silence ends its
+    /// series.
+    fn look(&self, rule: &Rule) -> (Result<Vec<alerting::Point>, String>, Doubt) {
+        let (reads_agents, loaded) = (rule.reads_agents(), &rule.loaded);
+        self.live.look(|Glance { head, unheard, gaps, at }| {
+            let at = at - loaded.offset;
             let unread = unheard.iter().filter(|(service, instance)| reads_agents && rule.admits(service, instance));
-            let unread =
-                unread.map(|(service, instance)| Unheard { service: service.into(), instance: instance.into() });
-            let select = HeadSelect { head, hidden: &|series| unheard.reported(series) };
-            let outcome = rule
-                .loaded
-                .query
-                .eval(&select, at - rule.loaded.offset)
-                .map(to_alerting)
-                .map_err(|error| chain(&error));
-            (outcome, unread.collect())
+            let doubt = RefCell::new(Doubt::default());
+            unread.for_each(|(service, instance)| doubt.borrow_mut().unheard(service, instance));
+            let hidden = |series: &Series, sampled_at| {
+                let labels = &series.key().labels;
+                let is_own = series.owner() == OURSELVES;
+                let gap = gaps.overlaps(labels, sampled_at, at).filter(|_| !is_own);
+                gap.inspect(|gap| doubt.borrow_mut().over_gap(labels, &gap.reason)).is_some()
+                    || unheard.reported(series)
+            };
+            let outcome = loaded.query.eval(&HeadSelect { head, hidden: &hidden }, at);
+            (outcome.map(to_alerting).map_err(|error| chain(&error)), doubt.into_inner())
         })
     }
 
@@ -348,6 +358,7 @@ impl Engine {
         let Evaluated { row, state, step, at } = evaluated;
         rule.saved_at = Some(at);
         rule.count(state, at);
+        self.meters.made.inc_by(row.outbox.len() as u64);
         if !row.outbox.is_empty() {
             self.outbox.notify_one();
         }

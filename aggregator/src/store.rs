@@ -7,20 +7,25 @@
 //! Times are kept to the millisecond, `interval` too. Numbers that SQL cannot hold are refused ([`StoreError::BadRow`]).
 //!
 //! ```text
-//! open ── url ──┬─► sqlite  ── sqlite/{open,commit,evaluation,history}      row     Rust's types ⇄ SQL's
-//!               └─► postgres ─ postgres/{connect,commit,evaluation,history} ledger  what a group of batches changes
-//!                                                                           fault   which errors pass
+//! open ── url ──┬─► sqlite  ── sqlite/{open,commit,ledger,evaluation,history}      row     Rust's types ⇄ SQL's
+//!               └─► postgres ─ postgres/{connect,commit,ledger,evaluation,history} plan    what a group of batches changes
+//!                                                                                  ledger  what is missing
+//!                                                                                  fault   which errors pass
 //! ```
 
 mod fault;
 mod ledger;
+mod plan;
 pub mod postgres;
 mod row;
 pub mod sqlite;
 mod url;
 
+pub use ledger::{EpochRow, GapRow, Ledger, LedgerQuery, Missing, News, UNEXPLAINED};
+
+use proto::event::Event;
 use proto::message::Position;
-use proto::sample::{SchemaId, Timestamp};
+use proto::sample::{Gap, SchemaId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -78,18 +83,27 @@ pub struct BatchRow {
     pub payload: Vec<u8>,
     /// Schemas that it defines, stored with it in the same transaction; known ones are refreshed. Empty on `replay`.
     pub schemas: Vec<SchemaRow>,
+    /// Of its content as the agent sent it, the same each time; `None` where it holds nothing but gaps, and on `replay`.
+    pub digest: Option<u64>,
+    /// What it tells is missing, for the ledger. Empty on `replay`.
+    pub gaps: Vec<Gap>,
+    /// Times of its oldest and its newest sample. `None` on `replay`.
+    pub sampled: Option<(Timestamp, Timestamp)>,
+    /// Events, for their table. Empty on `replay`.
+    pub events: Vec<Event>,
+    /// The service that its agent watches, for the events. Empty on `replay`.
+    pub service: String,
 }
 
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// It is new, and durable now. `skipped` sequence numbers before it never came.
-    New {
-        /// How many.
-        skipped: u64,
-    },
+    /// It is new, and durable now.
+    New(News),
     /// It was durable already; nothing changed.
     Replay,
+    /// Another batch is stored in its place; nothing changed.
+    Taken,
 }
 
 /// One alert instance as the state machine keeps it between evaluations.
@@ -188,8 +202,10 @@ pub struct HistoryBefore {
     pub notifications: Timestamp,
     /// Alerts that were resolved before; active ones stay.
     pub alerts: Timestamp,
-    /// Agents of which nothing came since, and epochs of which no batch did.
+    /// Agents of which nothing came since, and epochs of which no batch did; gaps that were noted before.
     pub agents: Timestamp,
+    /// Business events that came before.
+    pub events: Timestamp,
 }
 
 /// How much `prune_history` deleted.
@@ -201,6 +217,8 @@ pub struct PrunedHistory {
     pub alerts: u64,
     /// Agents.
     pub agents: u64,
+    /// Business events.
+    pub events: u64,
 }
 
 /// Which alerts to read. Every read takes a scope: a clinic's alerts, or, said aloud, all.
@@ -280,10 +298,18 @@ pub trait Store: Send + Sync {
     /// Every agent that was saved, ordered by id.
     async fn load_agents(&self) -> Result<Vec<AgentRow>, StoreError>;
 
+    /// The last seq that is stored of an agent's epoch; 0 where none is, or it was pruned.
+    async fn stored_seq(&self, agent_id: Uuid, epoch: u128) -> Result<u64, StoreError>;
+
     /// Stores a group of batches, of any agents, in one transaction. What became of each stands at the same index.
+    ///
     /// A batch at or before its agent's stored position in the same epoch, or one whose (agent, epoch, seq) is stored,
-    /// is a replay, and changes nothing, not even a schema. The agent need not have been saved. `Err` means that nothing
-    /// was stored, or that it is not known: sending the same again is safe.
+    /// is a replay, and changes nothing, not even a schema. Where a batch of another digest is stored in its place it is
+    /// [`Stored::Taken`]; where that was pruned, or either is nothing but gaps, nobody can tell, and it is a replay.
+    /// With a new batch its events are stored, those that were stored before excepted, and what is missing before it.
+    ///
+    /// The agent need not have been saved. `Err` means that nothing was stored, or that it is not known: sending the same
+    /// again is safe.
     async fn commit(&self, group: &[BatchRow]) -> Result<Vec<Stored>, StoreError>;
 
     /// All schemas.
@@ -294,6 +320,13 @@ pub trait Store: Send + Sync {
     /// in their sequence; what is stored while it runs may come or not. Left out is what an agent sent under another
     /// service, instance or clinic than it has now: it must not be shown as this one's.
     async fn replay(&self, since: Timestamp, each: &mut (dyn FnMut(BatchRow) + Send)) -> Result<(), StoreError>;
+
+    /// An agent's ledger; `None` of an unknown agent.
+    async fn load_ledger(&self, query: &LedgerQuery) -> Result<Option<Ledger>, StoreError>;
+
+    /// Gaps of all agents that end at or after `since`, or that were noted since and have no end; the newest `limit`, in
+    /// the order in which they were noted.
+    async fn load_gaps(&self, since: Timestamp, limit: u32) -> Result<Vec<GapRow>, StoreError>;
 
     /// Deletes batches received before `before`, in steps that hold no lock for long, and schemas that none of the others
     /// needs ([`SCHEMA_REFRESH`]). Positions are kept, so a replay of a deleted batch is still known. Returns how many
@@ -342,6 +375,15 @@ pub trait Store: Send + Sync {
 
     /// Closes every connection and, on SQLite, lets the file go. For the drain; every other method fails afterwards.
     async fn close(&self);
+}
+
+// === impl BatchRow ===
+
+impl BatchRow {
+    /// Whether it holds nothing but gaps: then its own place is among what is missing, where they say so.
+    pub fn holds_only_gaps(&self) -> bool {
+        self.digest.is_none()
+    }
 }
 
 /// Says what is wrong with a database URL, without its password and without opening it.

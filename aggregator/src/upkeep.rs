@@ -11,7 +11,7 @@ pub mod trust;
 use crate::config::Retention;
 use crate::live::{Live, State};
 use crate::meters::Meters;
-use crate::store::{HistoryBefore, Pulse, Store, StoreError};
+use crate::store::{HistoryBefore, PrunedHistory, Pulse, Store, StoreError};
 use proto::sample::Timestamp;
 use runtime::clock::Clock;
 use runtime::fail_point;
@@ -131,7 +131,7 @@ impl Upkeep {
         self.meters.head_samples.set(samples as f64);
         let unreported = self.live.take_unreported();
         if unreported > 0 {
-            self.meters.ingest.dropped.with_label_values(&["series_limit"]).inc_by(unreported);
+            self.meters.ingest.dropped.with_label_values(&["own_series_limit"]).inc_by(unreported);
         }
     }
 
@@ -166,11 +166,12 @@ impl Upkeep {
             notifications: now - self.retention.notifications,
             alerts: now - self.retention.alerts,
             agents: now - self.retention.agents,
+            events: now - self.retention.events,
         };
         let pruned = self.store.prune_history(&before).await?;
-        let (notifications, alerts, agents) = (pruned.notifications, pruned.alerts, pruned.agents);
-        if batches + notifications + alerts + agents > 0 {
-            tracing::info!(batches, notifications, alerts, agents, "database pruned");
+        let PrunedHistory { notifications, alerts, agents, events } = pruned;
+        if batches + notifications + alerts + agents + events > 0 {
+            tracing::info!(batches, notifications, alerts, agents, events, "database pruned");
         }
         Ok(())
     }
@@ -180,6 +181,7 @@ impl Upkeep {
             Ok(shed) => {
                 for (channel, notifications) in shed {
                     self.meters.notify.failed.with_label_values(&[&channel, "outbox_full"]).inc_by(notifications);
+                    self.meters.notify.finished.with_label_values(&["outbox_full"]).inc_by(notifications);
                     tracing::error!(
                         channel,
                         notifications,

@@ -1,18 +1,22 @@
 //! The contract of [`Store`]: each law is written once and holds on both databases.
 //!
-//! `batches`, `agents`, `rules` and `history` are the contract; `open_sqlite` and `open_postgres` are what each database adds: files
+//! `batches`, `ledger`, `events`, `agents`, `rules` and `history` are the contract; `open_sqlite` and `open_postgres` are what each database adds: files
 //! and locks here, servers that stop and clinics there.
 
 #[path = "store/agents.rs"]
 mod agents;
 #[path = "store/batches.rs"]
 mod batches;
+#[path = "store/events.rs"]
+mod events;
 #[path = "store/fixture.rs"]
 mod fixture;
 #[path = "harness/postgres.rs"]
 mod harness;
 #[path = "store/history.rs"]
 mod history;
+#[path = "store/ledger.rs"]
+mod ledger;
 #[path = "store/open_postgres.rs"]
 mod open_postgres;
 #[path = "store/open_sqlite.rs"]
@@ -74,6 +78,25 @@ contract! {
         random_groups_are_judged_like_a_naive_twin_judges_them,
         commits_at_the_same_time_store_each_batch_once,
         a_commit_that_is_dropped_leaves_nothing_open,
+    }
+    ledger {
+        a_place_where_another_batch_is_stored_is_taken,
+        a_gap_is_stored_with_its_batch_and_ends_by_the_next_sample,
+        a_gap_before_a_new_epoch_begins_with_the_newest_sample_of_the_one_before,
+        an_older_epochs_samples_do_not_end_the_gap_of_a_newer_one,
+        an_older_epoch_that_goes_on_is_told,
+        each_number_is_stored_or_missing_once,
+        a_ledger_is_read_by_time_and_cut_at_its_limit,
+        an_unknown_agent_has_no_ledger,
+        gaps_that_end_lately_are_read_at_a_start,
+        gaps_go_with_the_retention_of_agents,
+    }
+    events {
+        an_event_is_stored_once_however_often_it_comes,
+        one_clinics_key_is_not_anothers,
+        a_replay_brings_no_events_and_a_group_that_fails_none,
+        many_events_are_one_commit,
+        events_that_came_long_ago_go,
     }
     rules {
         an_evaluation_comes_back_as_it_was_saved,

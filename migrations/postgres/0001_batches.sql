@@ -25,6 +25,8 @@ CREATE TABLE monitoring.agent_epochs (
     last_seq         bigint      NOT NULL CHECK (last_seq >= 0),
     first_seen       timestamptz NOT NULL,
     last_received_at timestamptz NOT NULL,
+    oldest_at        timestamptz,           -- oldest sample of its first batch that has any
+    newest_at        timestamptz,           -- newest sample of its last batch that has any
     PRIMARY KEY (agent_id, epoch)
 ) WITH (fillfactor = 50);  -- updated by every commit: room for updates that touch no index
 
@@ -44,6 +46,7 @@ CREATE TABLE monitoring.batches (
     epoch       uuid        NOT NULL,
     seq         bigint      NOT NULL CHECK (seq > 0),
     received_at timestamptz NOT NULL,
+    digest      bigint,                -- of the content; null: it holds nothing but gaps. Tells a replay from another batch
     payload     bytea       NOT NULL,
     UNIQUE (agent_id, epoch, seq)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);  -- pruning deletes steadily: give the space back early

@@ -25,6 +25,8 @@ CREATE TABLE agent_epochs (
     last_seq         INTEGER NOT NULL CHECK (last_seq >= 0),
     first_seen       INTEGER NOT NULL,
     last_received_at INTEGER NOT NULL,
+    oldest_at        INTEGER,              -- oldest sample of its first batch that has any
+    newest_at        INTEGER,              -- newest sample of its last batch that has any
     UNIQUE (agent_id, epoch)
 ) STRICT;
 
@@ -44,6 +46,7 @@ CREATE TABLE batches (
     epoch       BLOB    NOT NULL,
     seq         INTEGER NOT NULL CHECK (seq > 0),
     received_at INTEGER NOT NULL,
+    digest      INTEGER,  -- of the content; null: it holds nothing but gaps. Tells a replay from another batch
     payload     BLOB    NOT NULL,
     UNIQUE (agent_id, epoch, seq)
 ) STRICT;

@@ -4,6 +4,7 @@ use super::problem::{Problem, shown};
 use crate::store::Scope;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use proto::sample::Timestamp;
 use uuid::Uuid;
 
 /// The parameters of one request, as they came.
@@ -56,6 +57,14 @@ impl Params {
         limit.ok_or_else(|| refused("limit", text, &format!("a number from 1 to {max}")))
     }
 
+    /// A moment: RFC 3339, or seconds since 1970 with or without a fraction, as Prometheus takes it.
+    pub(super) fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let at = seconds(text).or_else(|| text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond()));
+        let wanted = "a time, as 2026-11-24T12:00:00Z or in seconds since 1970";
+        at.map(|at| Some(Timestamp::from_millis(at))).ok_or_else(|| refused(name, text, wanted))
+    }
+
     /// One word of several.
     pub(super) fn choice<T: Copy>(&self, name: &'static str, words: &[(&str, T)]) -> Result<Option<T>, Problem> {
         let Some(text) = self.text(name) else { return Ok(None) };
@@ -75,6 +84,13 @@ pub(super) fn is_within(scope: Scope, clinic_id: Option<&str>) -> bool {
     }
 }
 
-fn refused(name: &'static str, value: &str, wanted: &str) -> Problem {
+/// Milliseconds of a decimal number of seconds that lies within the calendar.
+fn seconds(text: &str) -> Option<i64> {
+    let millis = text.parse::<f64>().ok()? * 1000.0;
+    let (first, last) = (jiff::Timestamp::MIN.as_millisecond(), jiff::Timestamp::MAX.as_millisecond());
+    ((first as f64)..=(last as f64)).contains(&millis).then_some(millis as i64)
+}
+
+pub(super) fn refused(name: &'static str, value: &str, wanted: &str) -> Problem {
     Problem::Parameter { name, value: shown(value), wanted: wanted.into() }
 }

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 const PING_MAX: Duration = Duration::from_secs(1);
 /// How long its answer stands for later probes: probes must not become the database's load.
 const PING_KEPT: Duration = Duration::from_secs(1);
-/// Rules that are in trouble and shown by name.
+/// Rules that are in trouble, or unknown, and shown by name.
 const BROKEN_MAX: usize = 10;
 
 /// The last answer of the database. Locked across the ping on purpose: whoever comes meanwhile wants the same answer,
@@ -130,12 +130,16 @@ fn rules_json(rules: &[Arc<RuleView>]) -> Value {
     let broken = rules.iter().filter(|rule| rule.last_error.is_some()).take(BROKEN_MAX);
     let broken: Vec<Value> =
         broken.map(|rule| json!({"name": rule.name, "group": rule.group, "error": rule.last_error})).collect();
+    let doubtful = rules.iter().filter(|rule| rule.doubt.is_some()).take(BROKEN_MAX);
+    let doubtful: Vec<Value> =
+        doubtful.map(|rule| json!({"name": rule.name, "group": rule.group, "why": rule.doubt})).collect();
     json!({
         "count": rules.len(),
         "ok": in_health("ok"),
         "err": in_health("err"),
         "unknown": in_health("unknown"),
         "broken": broken,
+        "doubtful": doubtful,
     })
 }
 

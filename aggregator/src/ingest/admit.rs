@@ -3,7 +3,7 @@
 //! One [`Admission`] belongs to one stream: it knows the schemas that this stream has defined, so that a batch may
 //! refer to them. Pure but for the time that comes in as an argument.
 
-use super::missing::lost_records;
+use super::missing::gaps_to_store;
 pub use crate::store::SCHEMA_REFRESH;
 use crate::store::{BatchRow, SchemaRow};
 use bytes::Bytes;
@@ -24,6 +24,7 @@ const SERIES_PER_STREAM: usize = 5 * SERIES_PER_AGENT_MAX;
 /// What a stream has told of itself.
 pub struct Admission {
     agent_id: Uuid,
+    service: String,
     known: HashMap<SchemaId, Arc<Schema>>,
     /// What SQL must have of `known`.
     definitions: HashMap<SchemaId, SchemaBytes>,
@@ -40,15 +41,13 @@ pub struct Admitted {
     pub row: BatchRow,
     /// Passes that were moved to the time of their arrival.
     pub restamped: usize,
-    /// Sequence numbers before this one whose absence a gap record tells.
-    pub explained: u64,
 }
 
 impl Admission {
-    /// For a stream of `agent_id` that begins at the monotonic time `now`.
-    pub fn new(agent_id: Uuid, now: Duration) -> Self {
+    /// For a stream of `agent_id`, which watches `service`, that begins at the monotonic time `now`.
+    pub fn new(agent_id: Uuid, service: &str, now: Duration) -> Self {
         let (known, definitions) = (HashMap::new(), HashMap::new());
-        Self { agent_id, known, definitions, refreshed_at: now, repeat: false }
+        Self { agent_id, service: service.into(), known, definitions, refreshed_at: now, repeat: false }
     }
 
     /// Checks a batch that came at `wall`, and moves its times back by `ahead_ms`, by which its agent's clock is ahead.
@@ -59,10 +58,7 @@ impl Admission {
         wall: Timestamp,
         now: Duration,
     ) -> Result<Admitted, Refused> {
-        if ahead_ms != 0 {
-            raw.correct_clock(ahead_ms);
-        }
-        let admitted = self.try_admit(&mut raw, wall, now);
+        let admitted = self.try_admit(&mut raw, ahead_ms, wall, now);
         self.forget_all_but(admitted.as_ref().map_or(&[], |admitted| &admitted.batch.frames));
         admitted
     }
@@ -72,7 +68,18 @@ impl Admission {
         self.repeat = true;
     }
 
-    fn try_admit(&mut self, raw: &mut RawBatch, wall: Timestamp, now: Duration) -> Result<Admitted, Refused> {
+    fn try_admit(
+        &mut self,
+        raw: &mut RawBatch,
+        ahead_ms: i64,
+        wall: Timestamp,
+        now: Duration,
+    ) -> Result<Admitted, Refused> {
+        // Before its times are moved, so that it has the same digest each time that it comes.
+        let sent = raw.content();
+        if ahead_ms != 0 {
+            raw.correct_clock(ahead_ms);
+        }
         let restamped = raw.restamp_future(wall + FUTURE_TOLERANCE, wall);
         let resolved = raw.resolve(&mut self.known);
         let defined = self.note_definitions(raw);
@@ -83,13 +90,21 @@ impl Admission {
             let source_name = batch.frames.first().map_or_else(String::new, |frame| frame.schema.source.clone());
             return Err(Refused::TooManySeries { source_name, series });
         }
-        let payload = raw.to_log()?;
-        let schemas = self.schemas_to_store(&defined, now);
-        let row = BatchRow { agent_id: self.agent_id, position: batch.position, received_at: wall, payload, schemas };
-        let lost = batch.gaps.iter().map(lost_records).fold(0, u64::saturating_add);
-        // A gap stands at its own last record, which is not before itself.
-        let explained = lost.saturating_sub(u64::from(lost > 0));
-        Ok(Admitted { batch, row, restamped, explained })
+        let is_moved = ahead_ms != 0 || restamped > 0;
+        let payload = if is_moved { raw.to_log()? } else { sent.to_log()? };
+        let row = BatchRow {
+            agent_id: self.agent_id,
+            position: batch.position,
+            received_at: wall,
+            payload,
+            schemas: self.schemas_to_store(&defined, now),
+            digest: (!batch.is_gap()).then(|| sent.digest()),
+            gaps: gaps_to_store(&batch),
+            sampled: sampled(&batch.frames),
+            events: batch.events.clone(),
+            service: self.service.clone(),
+        };
+        Ok(Admitted { batch, row, restamped })
     }
 
     /// Keeps the definitions that the batch brought and that were found good, whatever becomes of the batch: the next
@@ -130,6 +145,12 @@ impl Admission {
     }
 }
 
+/// The times of the oldest and the newest sample.
+fn sampled(frames: &[Frame]) -> Option<(Timestamp, Timestamp)> {
+    let times = || frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at);
+    times().min().zip(times().max())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +170,7 @@ mod tests {
     }
 
     fn admission() -> Admission {
-        Admission::new(Uuid::from_u128(7), Duration::ZERO)
+        Admission::new(Uuid::from_u128(7), "agenda", Duration::ZERO)
     }
 
     const WALL: Timestamp = Timestamp::from_millis(1_000_000);
@@ -205,13 +226,25 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_record_explains_what_lies_before_its_own_place() {
-        let gap = Gap { epoch: 1, first_seq: 5, last_seq: 9, reason: "spool_full".into() };
-        let admitted = admission().admit(RawBatch::for_gap(&gap), 0, WALL, Duration::ZERO).expect("fine");
-        assert_eq!(admitted.explained, 4, "5 to 8; 9 is the gap's own place");
-        for (first_seq, last_seq, lost) in [(0, u64::MAX, u64::MAX), (9, 5, 1), (3, 3, 1), (0, 0, 1)] {
-            assert_eq!(lost_records(&Gap { first_seq, last_seq, ..gap.clone() }), lost);
-        }
+    fn a_batch_has_one_digest_however_its_times_are_corrected_and_whether_it_carries_its_schemas_or_not() {
+        let (mut admission, mut sent) = (admission(), HashSet::new());
+        let (first, again) = (raw(1, 5, &mut sent), raw(1, 5, &mut sent));
+        let far = raw(1, WALL.as_millis() + 3_600_000, &mut sent);
+        let mut row = |raw, ahead_ms| admission.admit(raw, ahead_ms, WALL, Duration::ZERO).expect("fine").row;
+        let (first, again) = (row(first, 0), row(again, 3_600_000));
+        assert!(first.digest.is_some() && first.digest == again.digest && first.payload != again.payload);
+        assert_eq!(row(far.clone(), 0).digest, row(far, 3_600_000).digest);
+    }
+
+    #[test]
+    fn the_row_tells_the_times_of_its_samples_as_they_are_corrected_and_its_gaps_under_known_reasons() {
+        let admitted = admission().admit(raw(1, 3_600_005, &mut HashSet::new()), 3_600_000, WALL, Duration::ZERO);
+        let at = Timestamp::from_millis(5);
+        assert_eq!(admitted.expect("fine").row.sampled, Some((at, at)));
+        let gap = Gap { epoch: 1, first_seq: 5, last_seq: 9, reason: "a word of its own".into() };
+        let row = admission().admit(RawBatch::for_gap(&gap), 0, WALL, Duration::ZERO).expect("fine").row;
+        assert_eq!((row.digest, row.sampled), (None, None));
+        assert_eq!(row.gaps, [Gap { reason: "other".into(), ..gap }]);
     }
 
     /// A frame of as many series as one schema may have.

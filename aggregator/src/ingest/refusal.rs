@@ -1,10 +1,12 @@
 //! What an agent is told that is turned away: why, and when to come back.
 
 use super::arrivals::Arrivals;
+use super::streams::Who;
 use prometheus::IntCounterVec;
 use proto::message::{Position, Refusal, RefusalReason, ToAgent};
 use runtime::clock::Clock;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -88,8 +90,21 @@ impl Porter {
     }
 }
 
+/// What a program is told to wait whose agent's id another one speaks under just now: it cannot do more than look again.
+const CLONED_RETRY_AFTER: Duration = Duration::from_mins(1);
+
 pub(super) fn refusal(reason: RefusalReason, position: Option<Position>, message: &str) -> Refusal {
     Refusal { reason, position, message: message.into(), retry_after: None }
+}
+
+/// For a program that takes turns with `other` under one agent's id.
+pub(super) fn cloned(other: &Who) -> Refusal {
+    let Who { service, instance, .. } = other;
+    let message = format!(
+        "another agent speaks under this agent's id: service {service:?}, instance {instance:?}. Its spool directory is a copy of \
+         this one's, or the same; give each agent a spool directory of its own, and empty one of the two"
+    );
+    Refusal { retry_after: Some(CLONED_RETRY_AFTER), ..refusal(RefusalReason::UnacceptableAgent, None, &message) }
 }
 
 /// Says why, where there is room for it: who reads nothing is not waited for.

@@ -9,9 +9,10 @@
 use super::admit::{Admission, Admitted};
 use super::refusal::{Away, refusal};
 use super::streams::Place;
+use super::underway::{Outcome, Underway};
 use super::writer::{Committed, Lane};
-use super::{IngestService, missing};
-use crate::store::{BatchRow, Stored};
+use super::{Conflict, IngestService, missing};
+use crate::store::{BatchRow, News, Stored};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use proto::convert::RawBatch;
@@ -23,6 +24,7 @@ use runtime::fail_point;
 use runtime::log::chain;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, mpsc::error::TrySendError, oneshot};
 use tonic::{Status, Streaming};
@@ -34,10 +36,10 @@ const SAY_MAX: Duration = Duration::from_secs(30);
 
 /// What became of a batch, in the order of their arrival.
 enum Answer {
-    /// It is durable; the head gets it, then the agent its ack.
-    Stored { batch: Batch, committed: Committed, explained: u64 },
+    /// The database has its place; the head gets it where it is new, then the agent its ack.
+    Committed { batch: Batch, committed: Committed, underway: Underway },
     /// It will not be taken. If never, the gap in its place is durable.
-    Refused { position: Option<Position>, why: Refused, gap: Option<(Batch, Committed)> },
+    Refused { position: Option<Position>, why: Refused, gap: Option<(Batch, Committed)>, underway: Underway },
     /// The writer ended or the database will not take it: the stream ends, the agent keeps the batch.
     Lost,
 }
@@ -69,20 +71,32 @@ pub(super) enum End {
 
 /// See the module.
 pub(super) struct Stream<'a> {
-    pub(super) service: &'a IngestService,
-    pub(super) place: &'a Place,
-    pub(super) writer: Lane,
-    pub(super) out: &'a mpsc::Sender<Result<ToAgent, Status>>,
+    service: &'a IngestService,
+    place: &'a Place,
+    writer: Lane,
+    out: &'a mpsc::Sender<Result<ToAgent, Status>>,
+    /// Whether it was told that an older epoch goes on: once a stream.
+    told_past: AtomicBool,
 }
 
-impl Stream<'_> {
+impl<'a> Stream<'a> {
+    /// One that was let in.
+    pub(super) fn new(
+        service: &'a IngestService,
+        place: &'a Place,
+        out: &'a mpsc::Sender<Result<ToAgent, Status>>,
+    ) -> Self {
+        Self { service, place, writer: service.writer.lane(), out, told_past: AtomicBool::new(false) }
+    }
+
     /// Serves it until it ended and everything of it is answered.
-    pub(super) async fn run(&self, inbound: &mut Streaming<FromAgent>) -> End {
-        if self.out.send(Ok(ToAgent::Welcome(Welcome::default()))).await.is_err() {
+    pub(super) async fn run(&self, welcome: Welcome, inbound: &mut Streaming<FromAgent>) -> End {
+        if self.out.send(Ok(ToAgent::Welcome(welcome))).await.is_err() {
             return End::Gone;
         }
         self.service.meters.streams.inc();
-        let mut admission = Admission::new(self.place.agent_id, self.service.clock.monotonic());
+        let now = self.service.clock.monotonic();
+        let mut admission = Admission::new(self.place.agent_id, &self.place.who.service, now);
         let mut pending = Pending::new();
         let mut end = None;
         let mut mute = false;
@@ -97,40 +111,12 @@ impl Stream<'_> {
                         end.get_or_insert(why);
                     }
                 }
-                message = hear(inbound), if reading => match message {
-                    Some(Ok(FromAgent::Batch(raw))) => match self.admit(&mut admission, raw).await {
-                        Ok((answer, last)) => {
-                            pending.push_back(answer);
-                            end = last;
-                        }
-                        Err(why) => end = Some(why),
-                    },
-                    Some(Ok(FromAgent::Clock(reading))) => {
-                        self.service.live.hear_clock(self.place.agent_id, reading);
+                message = hear(inbound), if reading => match self.heard(message, &mut admission).await {
+                    Ok((answer, last)) => {
+                        pending.extend(answer);
+                        end = last;
                     }
-                    Some(Ok(FromAgent::Goodbye { .. })) => {
-                        self.service.note_goodbye(self.place);
-                        end = Some(End::Goodbye);
-                    }
-                    Some(Ok(FromAgent::Unknown)) => {}
-                    Some(Ok(FromAgent::Unreadable { position: Some(position), why })) => {
-                        match self.refuse_for_good(&mut admission, Some(position), why).await {
-                            Ok(answer) => pending.push_back(answer),
-                            Err(why) => end = Some(why),
-                        }
-                    }
-                    Some(Ok(FromAgent::Unreadable { position: None, why })) => {
-                        end = Some(End::Ours(self.service.turn_away(&why)));
-                    }
-                    Some(Ok(FromAgent::Hello(_))) => {
-                        self.service.meters.refused.with_label_values(&["second_hello"]).inc();
-                        end = Some(End::Ours(refusal(RefusalReason::UnacceptableAgent, None, "hello was said already")));
-                    }
-                    Some(Err(status)) => {
-                        tracing::debug!(agent = %self.place.agent_id, %status, "stream broke");
-                        end = Some(End::Gone);
-                    }
-                    None => end = Some(End::Gone),
+                    Err(why) => end = Some(why),
                 },
                 // The only sign of its end while nothing is read, since a whole window waits for the database.
                 () = self.out.closed(), if line == Line::Stands => end = Some(End::Gone),
@@ -141,6 +127,44 @@ impl Stream<'_> {
             }
         }
         end.unwrap_or(End::Gone)
+    }
+
+    /// What is owed for a message, and why the stream ends where it does.
+    async fn heard(
+        &self,
+        message: Option<Result<FromAgent, Status>>,
+        admission: &mut Admission,
+    ) -> Result<(Option<Owed>, Option<End>), End> {
+        let ours = |refusal| Err(End::Ours(refusal));
+        match message {
+            Some(Ok(FromAgent::Batch(raw))) => {
+                self.admit(admission, raw).await.map(|(answer, last)| (Some(answer), last))
+            }
+            Some(Ok(FromAgent::Unreadable { position: Some(position), why })) => {
+                let underway = Underway::begin(&self.service.meters);
+                let answer = self.refuse_for_good(admission, Some(position), why, underway).await?;
+                Ok((Some(answer), None))
+            }
+            Some(Ok(FromAgent::Clock(reading))) => {
+                self.service.live.hear_clock(self.place.agent_id, reading);
+                Ok((None, None))
+            }
+            Some(Ok(FromAgent::Unknown)) => Ok((None, None)),
+            Some(Ok(FromAgent::Goodbye { .. })) => {
+                self.service.note_goodbye(self.place);
+                Err(End::Goodbye)
+            }
+            Some(Ok(FromAgent::Unreadable { position: None, why })) => ours(self.service.turn_away(&why)),
+            Some(Ok(FromAgent::Hello(_))) => {
+                self.service.meters.refused.with_label_values(&["second_hello"]).inc();
+                ours(refusal(RefusalReason::UnacceptableAgent, None, "hello was said already"))
+            }
+            Some(Err(status)) => {
+                tracing::debug!(agent = %self.place.agent_id, %status, "stream broke");
+                Err(End::Gone)
+            }
+            None => Err(End::Gone),
+        }
     }
 
     /// Waits for what we owe the agent, which is not silent while its stream stands: the database may be away.
@@ -159,6 +183,7 @@ impl Stream<'_> {
     /// Admits a batch and hands it to the writer. With the answer comes the end of the stream where the batch shall
     /// come again: one after it must not be stored before it.
     async fn admit(&self, admission: &mut Admission, raw: RawBatch) -> Result<(Owed, Option<End>), End> {
+        let underway = Underway::begin(&self.service.meters);
         let (wall, now) = (self.service.clock.wall(), self.service.clock.monotonic());
         self.service.live.seen(self.place.agent_id);
         let position = raw.position().ok();
@@ -166,11 +191,11 @@ impl Stream<'_> {
         let admitted = match admission.admit(raw, ahead_ms, wall, now) {
             Ok(admitted) => admitted,
             Err(why) if why.wire_reason() == RefusalReason::UnknownSchema => {
-                return Ok((refused(position, why), Some(End::Told)));
+                return Ok((refused(position, why, underway), Some(End::Told)));
             }
-            Err(why) => return Ok((self.refuse_for_good(admission, position, why).await?, None)),
+            Err(why) => return Ok((self.refuse_for_good(admission, position, why, underway).await?, None)),
         };
-        let Admitted { batch, row, restamped, explained } = admitted;
+        let Admitted { batch, row, restamped } = admitted;
         if restamped > 0 {
             self.service.meters.restamped.inc_by(restamped as u64);
             tracing::warn!(agent = %self.place.agent_id, passes = restamped, "passes from the future; the agent's clock is ahead");
@@ -178,7 +203,7 @@ impl Stream<'_> {
         let stored = self.store(row).await?;
         let answer = async move {
             match stored.await {
-                Ok(committed) => Answer::Stored { batch, committed, explained },
+                Ok(committed) => Answer::Committed { batch, committed, underway },
                 Err(_) => Answer::Lost,
             }
         };
@@ -201,16 +226,17 @@ impl Stream<'_> {
         admission: &mut Admission,
         position: Option<Position>,
         why: Refused,
+        underway: Underway,
     ) -> Result<Owed, End> {
         let (wall, now) = (self.service.clock.wall(), self.service.clock.monotonic());
         let gap = position.map(|position| RawBatch::for_gap(&missing::gap_of_refused(position)));
         let Some(Ok(Admitted { batch, row, .. })) = gap.map(|gap| admission.admit(gap, 0, wall, now)) else {
-            return Ok(refused(position, why));
+            return Ok(refused(position, why, underway));
         };
         let stored = self.store(row).await?;
         Ok(Box::pin(async move {
             match stored.await {
-                Ok(committed) => Answer::Refused { position, why, gap: Some((batch, committed)) },
+                Ok(committed) => Answer::Refused { position, why, gap: Some((batch, committed)), underway },
                 Err(_) => Answer::Lost,
             }
         }))
@@ -219,17 +245,23 @@ impl Stream<'_> {
     /// Shows and counts what became of a batch. Returns what the agent is told, or why the stream ends instead.
     fn take(&self, answer: Answer, admission: &mut Admission, line: Line) -> Result<ToAgent, End> {
         match answer {
-            Answer::Stored { batch, committed, explained } => {
-                if committed.stored == Stored::Replay {
+            Answer::Committed { batch, committed, underway } => {
+                let position = batch.position;
+                if !matches!(committed.stored, Stored::New(_)) {
                     admission.repeat_schemas();
                 }
-                self.show(&batch, committed, explained, line);
-                Ok(ToAgent::Ack(batch.position))
-            }
-            Answer::Refused { position, why, gap } => {
-                if let Some((gap, committed)) = gap {
-                    self.note_missing(&gap, committed, 0);
+                if committed.stored == Stored::Taken {
+                    underway.end(Outcome::Taken);
+                    return Ok(self.refuse_place(position));
                 }
+                underway.end(self.show(&batch, committed, line));
+                Ok(ToAgent::Ack(position))
+            }
+            Answer::Refused { position, why, gap, underway } => {
+                if let Some((gap, committed)) = gap {
+                    self.note(&gap, committed);
+                }
+                underway.end(Outcome::Refused);
                 Ok(self.refuse(position, &why))
             }
             Answer::Lost => Err(End::Ours(self.service.porter.send_away(Away::BatchNotTaken))),
@@ -257,52 +289,61 @@ impl Stream<'_> {
     }
 
     fn refuse(&self, position: Option<Position>, why: &Refused) -> ToAgent {
-        let meters = &self.service.meters;
-        meters.batches.with_label_values(&["refused"]).inc();
-        meters.refused.with_label_values(&[why.reason()]).inc();
+        self.service.meters.refused.with_label_values(&[why.reason()]).inc();
         tracing::warn!(agent = %self.place.agent_id, position = ?position.map(|p| p.seq), error = chain(why), "batch refused");
         ToAgent::Refusal(refusal(why.wire_reason(), position, &why.to_string()))
     }
 
-    /// Gives a durable batch to the head and counts it.
-    fn show(&self, batch: &Batch, committed: Committed, explained: u64, line: Line) {
+    /// Another batch stands where this one would: the agent gives it a place in a new epoch.
+    fn refuse_place(&self, position: Position) -> ToAgent {
+        self.service.note_conflict(Conflict::PositionTaken, &self.place.who, self.place.agent_id);
+        self.refuse(Some(position), &Refused::PositionTaken { epoch: position.epoch, seq: position.seq })
+    }
+
+    /// Gives a durable batch to the head where it is new, and counts it.
+    fn show(&self, batch: &Batch, committed: Committed, line: Line) -> Outcome {
+        let Some(news) = self.note(batch, committed) else { return Outcome::Replayed };
         let (meters, live) = (&self.service.meters, &self.service.live);
-        if !self.note_missing(batch, committed, explained) {
-            meters.batches.with_label_values(&["replayed"]).inc();
-            return;
-        }
-        meters.batches.with_label_values(&["stored"]).inc();
+        let events = batch.events.len() as u64;
+        meters.received_events.inc_by(events);
+        meters.events.with_label_values(&["stored"]).inc_by(news.events);
+        meters.events.with_label_values(&["duplicate"]).inc_by(events.saturating_sub(news.events));
         let appended = match line {
             Line::Stands => live.append(self.place.agent_id, &batch.frames),
             Line::Ended => live.append_late(self.place.agent_id, &batch.frames),
         };
+        let passes = batch.frames.iter().flat_map(|frame| &frame.passes);
+        meters.received_samples.inc_by(passes.map(|pass| pass.values.len() as u64).sum());
         meters.samples.inc_by(appended.kept as u64);
-        for (reason, count) in [
-            ("duplicate", appended.duplicate),
-            ("too_old", appended.too_old),
-            ("series_limit", appended.over_limit),
-            ("not_a_number", appended.not_a_number),
-        ] {
+        for (reason, count) in appended.dropped() {
             if count > 0 {
                 meters.dropped.with_label_values(&[reason]).inc_by(count as u64);
             }
         }
+        Outcome::Stored
     }
 
-    /// Notes a durable batch, and counts what it tells of what never came. Returns whether the batch is new.
-    fn note_missing(&self, batch: &Batch, committed: Committed, explained: u64) -> bool {
-        let skipped = match committed {
-            Committed { stored: Stored::New { skipped }, .. } => Some(skipped),
+    /// Notes a durable batch that is new, and what is missing with it; `None` where it is not.
+    fn note(&self, batch: &Batch, committed: Committed) -> Option<News> {
+        let news = match committed {
+            Committed { stored: Stored::New(news), .. } => news,
             // Stored by a commit of ours whose answer was lost: the head does not have it.
-            Committed { stored: Stored::Replay, unsure: true } => None,
-            Committed { stored: Stored::Replay, unsure: false } => return false,
+            Committed { stored: Stored::Replay, unsure: true } => {
+                News { missing: missing::as_told(batch), events: batch.events.len() as u64, is_past: false }
+            }
+            Committed { stored: Stored::Replay | Stored::Taken, .. } => return None,
         };
-        self.service.live.confirm(self.place.agent_id, batch.position);
-        missing::count(&self.service.meters, self.place.agent_id, batch, skipped, explained);
-        true
+        let Place { agent_id, who, .. } = self.place;
+        self.service.live.confirm(*agent_id, batch.position);
+        self.service.live.note_missing(*agent_id, &news.missing);
+        missing::count(&self.service.meters, *agent_id, &who.service, &news.missing);
+        if news.is_past && !self.told_past.swap(true, Ordering::Relaxed) {
+            self.service.note_conflict(Conflict::EpochBack, who, *agent_id);
+        }
+        Some(news)
     }
 }
 
-fn refused(position: Option<Position>, why: Refused) -> Owed {
-    Box::pin(std::future::ready(Answer::Refused { position, why, gap: None }))
+fn refused(position: Option<Position>, why: Refused, underway: Underway) -> Owed {
+    Box::pin(std::future::ready(Answer::Refused { position, why, gap: None, underway }))
 }

@@ -1,9 +1,15 @@
-//! The open streams: room for so many, and which of an agent's is the newest.
+//! The open streams: room for so many, which of an agent's is the newest, and whether two programs take turns.
 //!
-//! A newer stream of the same agent ends the older: the agent has given that up, only the network has not noticed.
-//! Locked: which stream is the newest, for a lookup, and while a goodbye is noted.
+//! A newer stream of the same agent ends the older: the agent has given that up, only the network has not noticed. Two
+//! programs with one id (a volume that was copied) would end each other's streams without end. One start of a program
+//! has one `run_id`: a network that flaps brings back the same one, a program that was started anew brings a new one
+//! and the old never again. So where A's stream was ended by B's, and A comes back while B's stands, they are two, and A
+//! is sent away. When B has left, A may come back.
+//!
+//! Locked: which stream is the newest, for a lookup, and while a goodbye is noted. Limit: [`OUSTED_MAX`].
 
-use std::collections::HashMap;
+use proto::message::Hello;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +17,8 @@ use uuid::Uuid;
 
 /// Streams at a time. One needs about 60 KiB.
 pub const STREAMS_MAX: usize = 10_000;
+/// Programs remembered whose stream a standing one has ended: copies of one volume, of which two are too many.
+const OUSTED_MAX: usize = 8;
 
 /// The open streams: room for so many, and the newest of each agent, to be cancelled when a newer one comes.
 #[derive(Debug)]
@@ -22,13 +30,32 @@ pub struct Streams {
 /// Which stream is an agent's newest.
 #[derive(Debug, Default)]
 struct Newest {
-    by_agent: HashMap<Uuid, (u64, CancellationToken)>,
+    by_agent: HashMap<Uuid, Standing>,
     next_number: u64,
+}
+
+/// An agent's newest stream.
+#[derive(Debug)]
+struct Standing {
+    number: u64,
+    stop: CancellationToken,
+    who: Who,
+    /// The runs whose streams it, and those before it, have ended, oldest first.
+    ousted: VecDeque<Uuid>,
+}
+
+/// Who speaks on a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    pub(super) run_id: Uuid,
+    pub(super) service: String,
+    pub(super) instance: String,
 }
 
 /// A stream's place among those of its agent.
 pub(super) struct Place {
     pub(super) agent_id: Uuid,
+    pub(super) who: Who,
     number: u64,
     /// Ends with the phase, or when a newer stream comes.
     pub(super) stop: CancellationToken,
@@ -53,15 +80,23 @@ impl Streams {
         self.room.clone().try_acquire_owned().ok()
     }
 
-    /// Makes a stream the agent's newest and ends the one before.
-    pub(super) fn claim(&self, agent_id: Uuid, stop: &CancellationToken) -> Place {
+    /// Makes a stream the agent's newest and ends the one before. Where that one has ended a stream of this same program
+    /// already it stays, and is returned.
+    pub(super) fn claim(&self, hello: &Hello, stop: &CancellationToken) -> Result<Place, Who> {
+        let (agent_id, who) = (hello.agent_id, Who::of(hello));
         let mut newest = self.lock();
+        let standing = newest.by_agent.get(&agent_id);
+        if let Some(standing) = standing.filter(|standing| standing.ousted.contains(&who.run_id)) {
+            return Err(standing.who.clone());
+        }
+        let ousted = standing.map(|standing| standing.ousted_with(who.run_id)).unwrap_or_default();
         let (number, stop) = (newest.next_number, stop.child_token());
         newest.next_number += 1;
-        if let Some((_, older)) = newest.by_agent.insert(agent_id, (number, stop.clone())) {
-            older.cancel();
+        let standing = Standing { number, stop: stop.clone(), who: who.clone(), ousted };
+        if let Some(older) = newest.by_agent.insert(agent_id, standing) {
+            older.stop.cancel();
         }
-        Place { agent_id, number, stop }
+        Ok(Place { agent_id, who, number, stop })
     }
 
     /// Does `act` unless a newer stream has come. Returns whether it did.
@@ -72,6 +107,14 @@ impl Streams {
             act();
         }
         is_newest
+    }
+
+    /// The agent has left this stream, of which there is still something to write down: whoever it ended may come back.
+    pub(super) fn left(&self, place: &Place) {
+        let mut newest = self.lock();
+        if let Some(standing) = newest.by_agent.get_mut(&place.agent_id).filter(|one| one.number == place.number) {
+            standing.ousted.clear();
+        }
     }
 
     pub(super) fn forget(&self, ended: &Place) {
@@ -88,6 +131,26 @@ impl Streams {
 
 impl Newest {
     fn has(&self, place: &Place) -> bool {
-        self.by_agent.get(&place.agent_id).is_some_and(|(number, _)| *number == place.number)
+        self.by_agent.get(&place.agent_id).is_some_and(|standing| standing.number == place.number)
+    }
+}
+
+impl Standing {
+    /// Whom a stream of `run_id` has ended that ends this one.
+    fn ousted_with(&self, run_id: Uuid) -> VecDeque<Uuid> {
+        let mut ousted = self.ousted.clone();
+        if self.who.run_id != run_id {
+            if ousted.len() >= OUSTED_MAX {
+                ousted.pop_front();
+            }
+            ousted.push_back(self.who.run_id);
+        }
+        ousted
+    }
+}
+
+impl Who {
+    pub(super) fn of(hello: &Hello) -> Self {
+        Self { run_id: hello.run_id, service: hello.service.clone(), instance: hello.instance.clone() }
     }
 }

@@ -33,7 +33,7 @@ const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(5);
 
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// What the database says.
     pub stored: Stored,
@@ -171,11 +171,11 @@ impl Writer {
         if ticket.is_broken() {
             return;
         }
-        match self.commit(std::slice::from_ref(&row), stop).await.as_deref() {
-            Ok([committed, ..]) => ticket.tell(*committed),
-            Ok([]) | Err(Failed::Ended) => ticket.give_up(),
+        match self.commit(std::slice::from_ref(&row), stop).await.map(|committed| committed.into_iter().next()) {
+            Ok(Some(committed)) => ticket.tell(committed),
+            Ok(None) | Err(Failed::Ended) => ticket.give_up(),
             Err(Failed::Refused(error)) => {
-                tracing::error!(error = chain(error), agent = %row.agent_id, position = %row.position, "batch not stored; its agent keeps it");
+                tracing::error!(error = chain(&error), agent = %row.agent_id, position = %row.position, "batch not stored; its agent keeps it");
                 ticket.give_up();
             }
         }

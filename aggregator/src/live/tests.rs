@@ -139,7 +139,7 @@ fn an_agents_identity_replaces_what_it_says_of_itself() {
 #[test]
 fn frames_of_an_agent_that_never_said_hello_are_ignored() {
     let room = Room::new();
-    assert_eq!(room.send(1, 5.0), Appended::default());
+    assert_eq!(room.send(1, 5.0), Appended { unknown_agent: 1, ..Appended::default() });
     assert_eq!(room.live.read(Head::series_count), 0);
 }
 

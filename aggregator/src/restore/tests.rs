@@ -46,7 +46,7 @@ impl Aggregator {
             last: Position { epoch: 1, seq: 0 },
         });
         self.database.store.save_agent(&row).await.expect("it is there");
-        self.admissions.insert(agent_id, (Admission::new(agent_id, Duration::ZERO), HashSet::new(), 0));
+        self.admissions.insert(agent_id, (Admission::new(agent_id, "agenda", Duration::ZERO), HashSet::new(), 0));
     }
 
     /// Agent `number` reports `values` of the series `names` as `source`.
@@ -179,6 +179,11 @@ async fn a_batch_or_schema_that_cannot_be_read_costs_itself() {
             schema_id: SchemaId(seq),
             definition: b"not what its id says".to_vec(),
         }],
+        digest: Some(seq),
+        gaps: Vec::new(),
+        sampled: None,
+        events: Vec::new(),
+        service: String::new(),
     };
     let rows = [damaged(2, b"not compressed"), damaged(3, b"\x28\xb5\x2f\xfd")];
     ours.database.store.commit(&rows).await.expect("it is there");

@@ -26,6 +26,8 @@ pub struct RuleView {
     pub health: &'static str,
     /// What was wrong with the last evaluation.
     pub last_error: Option<String>,
+    /// Why it is unknown, where it was evaluated and is.
+    pub doubt: Option<String>,
     /// When it was evaluated last.
     pub evaluated_at: Option<Timestamp>,
     /// Its instances, pending, firing and lately resolved.

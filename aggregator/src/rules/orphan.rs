@@ -75,7 +75,9 @@ impl Engine {
             siblings: of_rules.chain(others).collect(),
             receivers: &self.receivers,
         };
-        self.store.save_evaluation(&rows::retirement(&scene, &orphan.step)).await?;
+        let row = rows::retirement(&scene, &orphan.step);
+        self.store.save_evaluation(&row).await?;
+        self.meters.made.inc_by(row.outbox.len() as u64);
         self.store.forget_rule(&orphan.key).await
     }
 }

@@ -5,7 +5,7 @@ use super::load::Loaded;
 use super::rows;
 use crate::live::is_own;
 use crate::store::{EvaluationRow, RuleRow};
-use alerting::{Instance, InstanceState, RuleState, Step};
+use alerting::{Health, Instance, InstanceState, RuleState, Step};
 use proto::sample::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct Rule {
     pub(super) saved_at: Option<Duration>,
     /// A step that the database did not answer for.
     pub(super) unsure: Option<Evaluated>,
+    /// Why its last evaluation is unknown, where it is.
+    pub(super) doubt: Option<String>,
 }
 
 /// A step of a rule, which counts once it is stored.
@@ -54,6 +56,7 @@ impl Rule {
             expected_at: now,
             saved_at: None,
             unsure: None,
+            doubt: None,
         }
     }
 
@@ -107,6 +110,7 @@ impl Rule {
             hold: self.loaded.rule.hold_for,
             health: self.state.health().as_str(),
             last_error: self.state.last_error().map(Into::into),
+            doubt: self.doubt.clone().filter(|_| self.state.health() == Health::Unknown),
             evaluated_at: self.state.last_evaluated_at(),
             state: self.state.clone(),
         }

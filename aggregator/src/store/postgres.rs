@@ -8,12 +8,13 @@ mod commit;
 mod connect;
 mod evaluation;
 mod history;
+mod ledger;
 
 use super::row::{Moment, RawAgent, RawAlert, RawBatch, RawInstance, RawNotification, RawSchema};
 use super::row::{bound, group_rules, to_bigint};
 use super::{
-    AgentRow, AlertRow, BatchRow, EvaluationRow, HistoryBefore, OutboxRow, PrunedHistory, Pulse, RuleRow,
-    SCHEMA_REFRESH, SchemaRow, Scope, Store, StoreError, Stored,
+    AgentRow, AlertRow, BatchRow, EvaluationRow, GapRow, HistoryBefore, Ledger, LedgerQuery, OutboxRow, PrunedHistory,
+    Pulse, RuleRow, SCHEMA_REFRESH, SchemaRow, Scope, Store, StoreError, Stored,
 };
 use futures::TryStreamExt;
 use proto::sample::Timestamp;
@@ -90,6 +91,7 @@ const SAVE_AGENT: &str = "
                 IS NOT DISTINCT FROM (excluded.service, excluded.instance, excluded.clinic_id)
             THEN known.renamed_after ELSE (SELECT coalesce(max(id), 0) FROM monitoring.batches) END";
 
+/// All of them, or one.
 const LOAD_AGENTS: &str = "
     SELECT
         a.agent_id, a.service, a.instance, a.clinic_id, a.interval_ms, a.agent_version,
@@ -102,6 +104,7 @@ const LOAD_AGENTS: &str = "
         WHERE e.agent_id = a.agent_id AND e.last_seq > 0
         ORDER BY e.generation DESC LIMIT 1
     ) newest ON TRUE
+    WHERE a.agent_id = coalesce($1, a.agent_id)
     ORDER BY a.agent_id";
 
 // The sum keeps the planner from answering by a walk along the primary key, past every older row.
@@ -181,7 +184,12 @@ impl Store for PostgresStore {
     }
 
     async fn load_agents(&self) -> Result<Vec<AgentRow>, StoreError> {
-        self.fetch::<RawAgent>(sqlx::query_as(LOAD_AGENTS)).await?.into_iter().map(AgentRow::try_from).collect()
+        let query = sqlx::query_as::<_, RawAgent>(LOAD_AGENTS).bind(None::<Uuid>);
+        self.fetch(query).await?.into_iter().map(AgentRow::try_from).collect()
+    }
+
+    async fn stored_seq(&self, agent_id: Uuid, epoch: u128) -> Result<u64, StoreError> {
+        ledger::stored_seq(self, agent_id, epoch).await
     }
 
     async fn commit(&self, group: &[BatchRow]) -> Result<Vec<Stored>, StoreError> {
@@ -207,6 +215,14 @@ impl Store for PostgresStore {
             next = lease.settle(done)?;
         }
         Ok(())
+    }
+
+    async fn load_ledger(&self, query: &LedgerQuery) -> Result<Option<Ledger>, StoreError> {
+        ledger::load(self, query).await
+    }
+
+    async fn load_gaps(&self, since: Timestamp, limit: u32) -> Result<Vec<GapRow>, StoreError> {
+        ledger::load_gaps(self, since, limit).await
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {

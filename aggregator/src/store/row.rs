@@ -4,7 +4,10 @@
 //! SQL has no type for go through [`to_bigint`] and friends, which refuse rather than wrap. [`Moment`] is a
 //! [`Timestamp`] as a column: `timestamptz` on PostgreSQL, `INTEGER` milliseconds on SQLite, exact on both.
 
-use super::{AgentRow, AlertRow, BatchRow, InstanceRow, OutboxRow, RuleRow, SchemaRow, StoreError};
+use super::plan::{Standing, Stream};
+use super::{
+    AgentRow, AlertRow, BatchRow, EpochRow, GapRow, InstanceRow, Missing, OutboxRow, RuleRow, SchemaRow, StoreError,
+};
 use proto::message::Position;
 use proto::sample::{SchemaId, Timestamp};
 use sqlx::encode::IsNull;
@@ -58,6 +61,43 @@ pub(super) struct RawBatch {
     seq: i64,
     received_at: Moment,
     payload: Vec<u8>,
+}
+
+/// A row of `agent_epochs`, with what surrounds it; see [`Standing`].
+#[derive(sqlx::FromRow)]
+pub(super) struct RawStanding {
+    agent_id: Uuid,
+    epoch: Uuid,
+    last_seq: i64,
+    generation: i64,
+    newest_at: Option<Moment>,
+    before_at: Option<Moment>,
+    is_past: bool,
+    has_open_gaps: bool,
+}
+
+/// A row of `agent_epochs`, for the ledger.
+#[derive(sqlx::FromRow)]
+pub(super) struct RawEpoch {
+    epoch: Uuid,
+    last_seq: i64,
+    first_seen: Moment,
+    last_received_at: Moment,
+    oldest_at: Option<Moment>,
+    newest_at: Option<Moment>,
+}
+
+/// A row of `gaps`.
+#[derive(sqlx::FromRow)]
+pub(super) struct RawGap {
+    agent_id: Uuid,
+    epoch: Uuid,
+    first_seq: i64,
+    last_seq: i64,
+    reason: String,
+    from_at: Option<Moment>,
+    until_at: Option<Moment>,
+    noted_at: Moment,
 }
 
 /// A row of `schemas`.
@@ -144,6 +184,11 @@ pub(super) fn schema_id_to_bigint(id: SchemaId) -> i64 {
 /// A bound of a query: clamped to what every database can compare with, so that "since ever" means that.
 pub(super) fn bound(at: Timestamp) -> Moment {
     Moment(Timestamp::from_millis(at.as_millis().clamp(PG_FIRST_MS, PG_LAST_MS)))
+}
+
+/// [`bound`], where there is one: what agents say of times may lie outside of every calendar.
+pub(super) fn bound_some(at: Option<Timestamp>) -> Option<Moment> {
+    at.map(bound)
 }
 
 /// Rules from rows that are ordered by rule.
@@ -269,7 +314,56 @@ impl TryFrom<RawBatch> for BatchRow {
             received_at: raw.received_at.0,
             payload: raw.payload,
             schemas: Vec::new(),
+            digest: None,
+            gaps: Vec::new(),
+            sampled: None,
+            events: Vec::new(),
+            service: String::new(),
         })
+    }
+}
+
+impl From<RawStanding> for (Stream, Standing) {
+    fn from(raw: RawStanding) -> Self {
+        let standing = Standing {
+            last_seq: raw.last_seq,
+            generation: raw.generation,
+            newest_at: raw.newest_at.map(|at| at.0),
+            before_at: raw.before_at.map(|at| at.0),
+            is_past: raw.is_past,
+            has_open_gaps: raw.has_open_gaps,
+        };
+        ((raw.agent_id, raw.epoch), standing)
+    }
+}
+
+impl TryFrom<RawEpoch> for EpochRow {
+    type Error = StoreError;
+
+    fn try_from(raw: RawEpoch) -> Result<Self, StoreError> {
+        Ok(Self {
+            epoch: raw.epoch.as_u128(),
+            last_seq: seq_from_bigint("agent_epochs", raw.last_seq)?,
+            first_seen: raw.first_seen.0,
+            last_received_at: raw.last_received_at.0,
+            oldest_at: raw.oldest_at.map(|at| at.0),
+            newest_at: raw.newest_at.map(|at| at.0),
+        })
+    }
+}
+
+impl TryFrom<RawGap> for GapRow {
+    type Error = StoreError;
+
+    fn try_from(raw: RawGap) -> Result<Self, StoreError> {
+        let missing = Missing {
+            first_seq: seq_from_bigint("gaps", raw.first_seq)?,
+            last_seq: seq_from_bigint("gaps", raw.last_seq)?,
+            reason: raw.reason,
+            from_at: raw.from_at.map(|at| at.0),
+            until_at: raw.until_at.map(|at| at.0),
+        };
+        Ok(Self { agent_id: raw.agent_id, epoch: raw.epoch.as_u128(), missing, noted_at: raw.noted_at.0 })
     }
 }
 

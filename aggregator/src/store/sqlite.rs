@@ -6,13 +6,14 @@
 mod commit;
 mod evaluation;
 mod history;
+mod ledger;
 mod open;
 
 use super::row::{Moment, RawAgent, RawAlert, RawBatch, RawInstance, RawNotification, RawSchema};
 use super::row::{bound, group_rules, to_bigint};
 use super::{
-    AgentRow, AlertRow, BatchRow, EvaluationRow, HistoryBefore, OutboxRow, PrunedHistory, Pulse, RuleRow,
-    SCHEMA_REFRESH, SchemaRow, Scope, Store, StoreError, Stored,
+    AgentRow, AlertRow, BatchRow, EvaluationRow, GapRow, HistoryBefore, Ledger, LedgerQuery, OutboxRow, PrunedHistory,
+    Pulse, RuleRow, SCHEMA_REFRESH, SchemaRow, Scope, Store, StoreError, Stored,
 };
 use futures::TryStreamExt;
 use open::FileLock;
@@ -70,6 +71,7 @@ const SAVE_AGENT: &str = "
             service IS excluded.service AND instance IS excluded.instance AND clinic_id IS excluded.clinic_id,
             renamed_after, (SELECT ifnull(max(id), 0) FROM batches))";
 
+/// All of them, or one.
 const LOAD_AGENTS: &str = "
     SELECT
         a.agent_id, a.service, a.instance, a.clinic_id, a.interval_ms, a.agent_version,
@@ -79,6 +81,7 @@ const LOAD_AGENTS: &str = "
     FROM agents a
     LEFT JOIN agent_epochs newest ON newest.generation = (
         SELECT max(e.generation) FROM agent_epochs e WHERE e.agent_id = a.agent_id AND e.last_seq > 0)
+    WHERE a.agent_id = ifnull($1, a.agent_id)
     ORDER BY a.agent_id";
 
 // Without the hint SQLite goes through the table from its oldest row on.
@@ -150,8 +153,12 @@ impl Store for SqliteStore {
     }
 
     async fn load_agents(&self) -> Result<Vec<AgentRow>, StoreError> {
-        let rows: Vec<RawAgent> = sqlx::query_as(LOAD_AGENTS).fetch_all(&self.readers).await?;
+        let rows: Vec<RawAgent> = sqlx::query_as(LOAD_AGENTS).bind(None::<Uuid>).fetch_all(&self.readers).await?;
         rows.into_iter().map(AgentRow::try_from).collect()
+    }
+
+    async fn stored_seq(&self, agent_id: Uuid, epoch: u128) -> Result<u64, StoreError> {
+        ledger::stored_seq(self, agent_id, epoch).await
     }
 
     async fn commit(&self, group: &[BatchRow]) -> Result<Vec<Stored>, StoreError> {
@@ -183,6 +190,14 @@ impl Store for SqliteStore {
             }
         }
         Ok(())
+    }
+
+    async fn load_ledger(&self, query: &LedgerQuery) -> Result<Option<Ledger>, StoreError> {
+        ledger::load(self, query).await
+    }
+
+    async fn load_gaps(&self, since: Timestamp, limit: u32) -> Result<Vec<GapRow>, StoreError> {
+        ledger::load_gaps(self, since, limit).await
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {

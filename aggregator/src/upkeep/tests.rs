@@ -67,6 +67,11 @@ impl Ground {
             received_at: START - age,
             payload: vec![1],
             schemas: Vec::new(),
+            digest: None,
+            gaps: Vec::new(),
+            sampled: None,
+            events: Vec::new(),
+            service: String::new(),
         };
         self.database.store.commit(&[row]).await.expect("it is there");
     }

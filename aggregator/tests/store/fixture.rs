@@ -2,7 +2,8 @@
 
 use crate::harness::Postgres;
 use monitoring_aggregator::store::{
-    self, AgentRow, AlertRow, BatchRow, EvaluationRow, InstanceRow, OutboxRow, Store, StoreError, Stored,
+    self, AgentRow, AlertRow, BatchRow, EvaluationRow, InstanceRow, Missing, News, OutboxRow, Store, StoreError,
+    Stored, UNEXPLAINED,
 };
 use proto::message::Position;
 use proto::sample::Timestamp;
@@ -115,12 +116,31 @@ pub fn batch(agent: u128, epoch: u128, seq: u64) -> BatchRow {
         received_at: ms(i64::try_from(seq).unwrap_or(i64::MAX)),
         payload: format!("{agent}/{epoch}/{seq}").into_bytes(),
         schemas: Vec::new(),
+        digest: None,
+        gaps: Vec::new(),
+        sampled: None,
+        events: Vec::new(),
+        service: String::new(),
     }
 }
 
 /// A new batch after which nothing is missing.
 pub fn new() -> Stored {
-    Stored::New { skipped: 0 }
+    Stored::New(News::default())
+}
+
+/// A new batch before which these never came, and no samples.
+pub fn lacking(first_seq: u64, last_seq: u64) -> Stored {
+    let reason = UNEXPLAINED.into();
+    let missing = vec![Missing { first_seq, last_seq, reason, from_at: None, until_at: None }];
+    Stored::New(News { missing, ..News::default() })
+}
+
+/// A batch with a digest of its own, and samples from `10 * seq` to `10 * seq + 5` milliseconds.
+pub fn whole(agent: u128, epoch: u128, seq: u64) -> BatchRow {
+    let at = 10 * i64::try_from(seq).expect("small");
+    let digest = u64::MAX - 1_000 * u64::try_from(epoch).expect("small") - seq;
+    BatchRow { digest: Some(digest), sampled: Some((ms(at), ms(at + 5))), ..batch(agent, epoch, seq) }
 }
 
 /// An agent that has said hello.

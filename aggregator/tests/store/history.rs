@@ -4,7 +4,7 @@ use crate::fixture::{Database, agent, alert, batch, evaluation, id, ms, notifica
 use monitoring_aggregator::store::{AgentRow, AlertRow, EvaluationRow, HistoryBefore, PrunedHistory, Pulse, Scope};
 
 fn before(at: i64) -> HistoryBefore {
-    HistoryBefore { notifications: ms(at), alerts: ms(at), agents: ms(at) }
+    HistoryBefore { notifications: ms(at), alerts: ms(at), agents: ms(at), events: ms(at) }
 }
 
 pub async fn the_last_sign_of_life_is_the_pulse_or_the_last_evaluation(mut database: Database) {

@@ -16,6 +16,7 @@ use proto::limits::{SERIES_PER_AGENT_MAX, SOURCES_PER_AGENT_MAX};
 use proto::name::{Label, MetricName, SeriesKey};
 use proto::sample::{Frame, SchemaId, Timestamp, is_stale};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::AddAssign;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -52,6 +53,36 @@ pub struct Appended {
     pub over_limit: usize,
     /// Neither a number nor the staleness marker.
     pub not_a_number: usize,
+    /// A staleness marker where nothing is left to end.
+    pub nothing_to_end: usize,
+    /// Of an agent that is not known. The head knows none; whoever does counts these.
+    pub unknown_agent: usize,
+}
+
+impl AddAssign for Appended {
+    fn add_assign(&mut self, more: Self) {
+        self.kept += more.kept;
+        self.duplicate += more.duplicate;
+        self.too_old += more.too_old;
+        self.over_limit += more.over_limit;
+        self.not_a_number += more.not_a_number;
+        self.nothing_to_end += more.nothing_to_end;
+        self.unknown_agent += more.unknown_agent;
+    }
+}
+
+impl Appended {
+    /// What was not kept, by the word under which it is counted.
+    pub fn dropped(&self) -> [(&'static str, usize); 6] {
+        [
+            ("duplicate", self.duplicate),
+            ("too_old", self.too_old),
+            ("series_limit", self.over_limit),
+            ("not_a_number", self.not_a_number),
+            ("nothing_to_end", self.nothing_to_end),
+            ("unknown_agent", self.unknown_agent),
+        ]
+    }
 }
 
 /// A source is late when it is so many of its intervals behind the others of its agent.
@@ -360,6 +391,7 @@ fn put(series: &mut Series, sample: Sample, cap: usize, appended: &mut Appended)
         }
         // A marker ends what is there; a second one, or one before any sample, says nothing.
         if series.last().is_none_or(|last| is_stale(last.value)) {
+            appended.nothing_to_end += 1;
             return 0;
         }
     }

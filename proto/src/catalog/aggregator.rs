@@ -12,12 +12,18 @@ pub(super) const AGGREGATOR_ROWS: &[&Metric] = &[
     &INGEST_STREAMS,
     &INGEST_ACCEPT_PAUSES_TOTAL,
     &INGEST_CONNECTIONS_CLOSED_TOTAL,
+    &INGEST_RECEIVED_BATCHES_TOTAL,
     &INGEST_BATCHES_TOTAL,
+    &INGEST_WAITING_BATCHES,
+    &INGEST_IDENTITY_CONFLICTS_TOTAL,
+    &INGEST_RECEIVED_SAMPLES_TOTAL,
     &INGEST_SAMPLES_TOTAL,
     &INGEST_REFUSED_BATCHES_TOTAL,
     &INGEST_DROPPED_SAMPLES_TOTAL,
     &INGEST_RESTAMPED_PASSES_TOTAL,
-    &INGEST_MISSING_RECORDS_TOTAL,
+    &INGEST_RECEIVED_EVENTS_TOTAL,
+    &INGEST_EVENTS_TOTAL,
+    &LEDGER_MISSING_RECORDS_TOTAL,
     &INGEST_QUEUE_BATCHES,
     &INGEST_COMMIT_DURATION_SECONDS,
     &INGEST_COMMIT_FAILURES_TOTAL,
@@ -30,6 +36,8 @@ pub(super) const AGGREGATOR_ROWS: &[&Metric] = &[
     &RULES,
     &ALERTS,
     &CONFIG_RELOAD_SUCCESSFUL,
+    &NOTIFICATIONS_MADE_TOTAL,
+    &NOTIFICATIONS_FINISHED_TOTAL,
     &NOTIFICATIONS_TOTAL,
     &NOTIFICATIONS_FAILED_TOTAL,
     &NOTIFICATION_QUEUE,
@@ -90,13 +98,45 @@ pub const INGEST_CONNECTIONS_CLOSED_TOTAL: Metric = Metric {
     labels: &["reason"],
     help: "Agents' connections that the aggregator closed, by reason: silent (nothing was heard for a minute), unused (no stream), ending (it did not end in time when the aggregator did).",
 };
+/// Batches received.
+pub const INGEST_RECEIVED_BATCHES_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_received_batches_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Batches that were read from streams; each has one outcome, or waits.",
+};
 /// Batches by outcome.
 pub const INGEST_BATCHES_TOTAL: Metric = Metric {
     name: "monitoring_ingest_batches_total",
     kind: Counter,
     unit: "1",
     labels: &["outcome"],
-    help: "Batches by outcome: stored, replayed (already stored, acknowledged again) or refused.",
+    help: "Batches by outcome: stored, replayed (already stored, acknowledged again), refused, taken (another batch is stored in the place), abandoned (the stream or the database was lost before there was an answer; the agent has them).",
+};
+/// Batches that wait for an outcome.
+pub const INGEST_WAITING_BATCHES: Metric = Metric {
+    name: "monitoring_ingest_waiting_batches",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Batches that were received and have no outcome yet.",
+};
+/// Agents that are not who they seem.
+pub const INGEST_IDENTITY_CONFLICTS_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_identity_conflicts_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["kind"],
+    help: "Signs that an agent's spool was set back or copied, by kind: rewound (less was given out than is stored), position_taken (another batch is stored in the place), epoch_back (an older epoch goes on), cloned (two programs take turns under one id).",
+};
+/// Samples received.
+pub const INGEST_RECEIVED_SAMPLES_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_received_samples_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Samples of stored batches; each is kept in memory, or dropped for a reason.",
 };
 /// Samples stored.
 pub const INGEST_SAMPLES_TOTAL: Metric =
@@ -115,7 +155,7 @@ pub const INGEST_DROPPED_SAMPLES_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &["reason"],
-    help: "Samples of accepted batches that were not stored, by reason.",
+    help: "Samples of stored batches that memory did not keep, by reason; own_series_limit counts those that the aggregator itself makes about agents.",
 };
 /// Passes moved to the time of arrival.
 pub const INGEST_RESTAMPED_PASSES_TOTAL: Metric = Metric {
@@ -125,13 +165,29 @@ pub const INGEST_RESTAMPED_PASSES_TOTAL: Metric = Metric {
     labels: &[],
     help: "Passes whose time lay far in the future; they were moved back together, the newest to its arrival.",
 };
-/// Records that agents lost.
-pub const INGEST_MISSING_RECORDS_TOTAL: Metric = Metric {
-    name: "monitoring_ingest_missing_records_total",
+/// Events received.
+pub const INGEST_RECEIVED_EVENTS_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_received_events_total",
     kind: Counter,
     unit: "1",
-    labels: &["reason"],
-    help: "Records that agents said they had to drop, by reason, and sequence numbers that never came (unexplained).",
+    labels: &[],
+    help: "Business events of stored batches.",
+};
+/// Events by outcome.
+pub const INGEST_EVENTS_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_events_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["outcome"],
+    help: "Business events of stored batches by outcome: stored, or duplicate (one with the same clinic and key is stored).",
+};
+/// Records that are missing.
+pub const LEDGER_MISSING_RECORDS_TOTAL: Metric = Metric {
+    name: "monitoring_ledger_missing_records_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["service", "reason"],
+    help: "Records missing from agents' streams: those that agents had to drop, by reason, those refused, and sequence numbers that never came (unexplained). Counted since the start; the ledger has them all.",
 };
 /// Batches waiting for a commit.
 pub const INGEST_QUEUE_BATCHES: Metric = Metric {
@@ -218,6 +274,22 @@ pub const CONFIG_RELOAD_SUCCESSFUL: Metric = Metric {
     unit: "1",
     labels: &[],
     help: "Whether the rule file that was read last is in force.",
+};
+/// Notifications made.
+pub const NOTIFICATIONS_MADE_TOTAL: Metric = Metric {
+    name: "monitoring_notifications_made_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Notifications that evaluations made, and those that waited when this process began.",
+};
+/// Notifications that are done with.
+pub const NOTIFICATIONS_FINISHED_TOTAL: Metric = Metric {
+    name: "monitoring_notifications_finished_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["outcome"],
+    help: "Notifications that wait no longer, by outcome: sent, refused (by the channel, for good), given_up (tried for a day), no_channel (no longer configured), outbox_full (too many waited).",
 };
 /// Notifications sent.
 pub const NOTIFICATIONS_TOTAL: Metric = Metric {

@@ -6,8 +6,9 @@
 
 use super::{
     AGENT_DROPPED_PASSES_TOTAL, CLOCK_JUMPS_TOTAL, HTTP_REFUSED_TOTAL, INGEST_ACCEPT_PAUSES_TOTAL,
-    INGEST_BATCHES_TOTAL, INGEST_CONNECTIONS_CLOSED_TOTAL, INGEST_DROPPED_SAMPLES_TOTAL, INGEST_MISSING_RECORDS_TOTAL,
-    INGEST_REFUSED_BATCHES_TOTAL, Metric, SPOOL_RECORDS_DROPPED_TOTAL, UPLINK_FAILURES_TOTAL,
+    INGEST_BATCHES_TOTAL, INGEST_CONNECTIONS_CLOSED_TOTAL, INGEST_DROPPED_SAMPLES_TOTAL, INGEST_EVENTS_TOTAL,
+    INGEST_IDENTITY_CONFLICTS_TOTAL, INGEST_REFUSED_BATCHES_TOTAL, Metric, NOTIFICATIONS_FINISHED_TOTAL,
+    SPOOL_RECORDS_DROPPED_TOTAL, UPLINK_FAILURES_TOTAL,
 };
 use crate::refused::Refused;
 
@@ -16,14 +17,16 @@ pub(crate) const KNOWN: &[(&Metric, &[&str])] = &[
     (&AGENT_DROPPED_PASSES_TOTAL, &["queue_full", "too_large", "spool_full", "disk_full", "disk_error"]),
     (&SPOOL_RECORDS_DROPPED_TOTAL, &["spool_full", "corrupt", "refused"]),
     (&UPLINK_FAILURES_TOTAL, &["connect", "broken", "closed", "silent", "refused"]),
-    (&INGEST_BATCHES_TOTAL, &["stored", "replayed", "refused"]),
+    (&INGEST_BATCHES_TOTAL, &["stored", "replayed", "refused", "taken", "abandoned"]),
     (&INGEST_REFUSED_BATCHES_TOTAL, Refused::REASONS),
     (&INGEST_REFUSED_BATCHES_TOTAL, &["no_hello", "second_hello"]),
     (&INGEST_REFUSED_BATCHES_TOTAL, &["starting", "too_many_streams", "too_many_agents", "too_many_arrivals"]),
     (&INGEST_REFUSED_BATCHES_TOTAL, &["stream_ends", "no_database", "batch_not_taken"]),
     (&INGEST_DROPPED_SAMPLES_TOTAL, &["duplicate", "too_old", "series_limit", "not_a_number"]),
-    (&INGEST_MISSING_RECORDS_TOTAL, &["spool_full", "corrupt", "refused", "too_large", "queue_full", "disk_full"]),
-    (&INGEST_MISSING_RECORDS_TOTAL, &["disk_error", "other", "unexplained"]),
+    (&INGEST_DROPPED_SAMPLES_TOTAL, &["nothing_to_end", "unknown_agent", "own_series_limit"]),
+    (&INGEST_EVENTS_TOTAL, &["stored", "duplicate"]),
+    (&INGEST_IDENTITY_CONFLICTS_TOTAL, &["rewound", "cloned", "position_taken", "epoch_back"]),
+    (&NOTIFICATIONS_FINISHED_TOTAL, &["sent", "refused", "given_up", "no_channel", "outbox_full"]),
     (&INGEST_ACCEPT_PAUSES_TOTAL, &["connections", "error"]),
     (&INGEST_CONNECTIONS_CLOSED_TOTAL, &["silent", "unused", "ending"]),
     (&CLOCK_JUMPS_TOTAL, &["forward", "back"]),

@@ -129,6 +129,7 @@ async fn with_alerts() -> House {
         hold: Duration::from_secs(300),
         health: "ok",
         last_error: None,
+        doubt: None,
         evaluated_at: Some(START),
         state: Arc::new(RuleState::restore(instances, None, START)),
     }]);

@@ -81,6 +81,12 @@ impl House {
         self.pages.live.hello(&hello(number, service, instance, clinic, self.clock.wall())).agent_id
     }
 
+    /// Notes the agent in the database, as ingest does with its hello.
+    pub(in crate::http) async fn save(&self, agent_id: Uuid) {
+        let agent = self.pages.live.agent(agent_id).expect("it said hello");
+        self.pages.store.save_agent(&agent.row).await.expect("saved");
+    }
+
     /// The agent's full set of series, now.
     pub(in crate::http) fn reports(&self, agent_id: Uuid, series: &[Reported]) {
         self.pages.live.append(agent_id, &[frame(self.clock.wall(), series)]);

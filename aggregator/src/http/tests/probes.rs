@@ -55,17 +55,20 @@ async fn status_says_what_runs_where_and_how_it_goes() {
         hold: Duration::ZERO,
         health,
         last_error: last_error.map(Into::into),
+        doubt: (health == "unknown").then(|| "records are missing".into()),
         evaluated_at: None,
         state: Arc::default(),
     };
-    house.pages.board.set(vec![rule("ok", None), rule("err", Some("too many series"))]);
+    house.pages.board.set(vec![rule("ok", None), rule("err", Some("too many series")), rule("unknown", None)]);
     let status = house.get("/status").await.json();
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["uptime_seconds"], 100.0);
     assert_eq!(status["agents"], json!({"up": 1, "silent": 1, "stopped": 0}), "{silent} is silent");
     assert_eq!(status["listen"], json!({"http": "127.0.0.1:7480", "grpc": "127.0.0.1:7400"}));
     let broken = json!([{"name": "Rule err", "group": "g", "error": "too many series"}]);
-    assert_eq!(status["rules"], json!({"count": 2, "ok": 1, "err": 1, "unknown": 0, "broken": broken}));
+    let doubtful = json!([{"name": "Rule unknown", "group": "g", "why": "records are missing"}]);
+    let rules = json!({"count": 3, "ok": 1, "err": 1, "unknown": 1, "broken": broken, "doubtful": doubtful});
+    assert_eq!(status["rules"], rules);
     assert_eq!(status["head"]["series"], 6, "two of the agent, two for each agent of our own");
     assert_eq!(status["database"]["answers"], true);
     assert_eq!(status["http"]["in_flight"], 1, "this one");

@@ -37,7 +37,7 @@ async fn a_replay_is_acked_again_and_changes_nothing() {
     let (latest, samples) = (house.latest(&first), house.samples());
     let mut second = house.agent(1).await;
     for seq in 1..=3 {
-        second.send(seq, 99.0).await;
+        second.send(seq, 10.0 * seq as f64).await;
         second.hear_ack(seq).await;
     }
     assert_eq!((house.latest(&second), house.samples()), (latest, samples));

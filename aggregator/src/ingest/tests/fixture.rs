@@ -1,8 +1,8 @@
 //! A real SQLite file behind a store that can be told to fail, and how to wait.
 
 use crate::store::{
-    self, AgentRow, AlertRow, BatchRow, EvaluationRow, HistoryBefore, OutboxRow, PrunedHistory, Pulse, RuleRow,
-    SchemaRow, Scope, Store, StoreError, Stored,
+    self, AgentRow, AlertRow, BatchRow, EvaluationRow, GapRow, HistoryBefore, Ledger, LedgerQuery, OutboxRow,
+    PrunedHistory, Pulse, RuleRow, SchemaRow, Scope, Store, StoreError, Stored,
 };
 use proto::sample::Timestamp;
 use runtime::clock::ManualClock;
@@ -196,6 +196,19 @@ impl Store for Faults {
 
     async fn load_agents(&self) -> Result<Vec<AgentRow>, StoreError> {
         self.inner.load_agents().await
+    }
+
+    async fn stored_seq(&self, agent_id: Uuid, epoch: u128) -> Result<u64, StoreError> {
+        self.enter().await?;
+        self.inner.stored_seq(agent_id, epoch).await
+    }
+
+    async fn load_ledger(&self, query: &LedgerQuery) -> Result<Option<Ledger>, StoreError> {
+        self.inner.load_ledger(query).await
+    }
+
+    async fn load_gaps(&self, since: Timestamp, limit: u32) -> Result<Vec<GapRow>, StoreError> {
+        self.inner.load_gaps(since, limit).await
     }
 
     async fn commit(&self, group: &[BatchRow]) -> Result<Vec<Stored>, StoreError> {

@@ -184,7 +184,7 @@ impl House {
 
     /// What a counter of missing records stands at.
     pub(super) fn missing(&self, reason: &str) -> u64 {
-        self.meters.ingest.missing.with_label_values(&[reason]).get()
+        self.meters.ingest.missing.with_label_values(&["agenda", reason]).get()
     }
 }
 

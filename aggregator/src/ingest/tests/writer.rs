@@ -4,7 +4,7 @@ use super::fixture::{Database, Weather, until};
 use super::house::EPOCH;
 use crate::ingest::writer::{Committed, Door, Lane, Writer};
 use crate::meters::Meters;
-use crate::store::{BatchRow, Stored};
+use crate::store::{BatchRow, News, Stored};
 use proptest::prelude::*;
 use proto::message::Position;
 use proto::sample::Timestamp;
@@ -49,6 +49,11 @@ fn row(agent: u128, seq: u64) -> BatchRow {
         received_at: Timestamp::from_millis(1_000),
         payload: vec![1, 2, 3],
         schemas: Vec::new(),
+        digest: None,
+        gaps: Vec::new(),
+        sampled: None,
+        events: Vec::new(),
+        service: String::new(),
     }
 }
 
@@ -57,7 +62,9 @@ async fn hand_in(lane: &Lane, agent: u128, seq: u64) -> Receiver<Committed> {
 }
 
 /// It is new, and nothing is missing before it.
-const NEW: Result<Committed, ()> = Ok(Committed { stored: Stored::New { skipped: 0 }, unsure: false });
+fn newly() -> Result<Committed, ()> {
+    Ok(Committed { stored: Stored::New(News::default()), unsure: false })
+}
 
 async fn answer(receiver: Receiver<Committed>) -> Result<Committed, ()> {
     receiver.await.map_err(drop)
@@ -77,10 +84,10 @@ async fn a_row_that_is_refused_does_not_hold_up_the_others_of_its_group() {
     }
     office.database.store.turn(Weather::Fine);
     for receiver in of_good {
-        assert_eq!(answer(receiver).await, NEW);
+        assert_eq!(answer(receiver).await, newly());
     }
     let bad: Vec<_> = futures::future::join_all(of_bad.into_iter().map(answer)).await;
-    assert_eq!(bad, [NEW, Err(()), Err(())], "what comes after the refused one is not stored before it");
+    assert_eq!(bad, [newly(), Err(()), Err(())], "what comes after the refused one is not stored before it");
 }
 
 #[tokio::test]
@@ -91,8 +98,8 @@ async fn a_lane_that_is_broken_stays_so_and_a_new_one_begins_with_the_batch_that
     assert_eq!(answer(hand_in(&first, 1, 1).await).await, Err(()));
     office.database.store.turn(Weather::Fine);
     assert_eq!(answer(hand_in(&first, 1, 2).await).await, Err(()));
-    assert_eq!(answer(hand_in(&second, 1, 1).await).await, NEW);
-    assert_eq!(answer(hand_in(&second, 1, 2).await).await, NEW);
+    assert_eq!(answer(hand_in(&second, 1, 1).await).await, newly());
+    assert_eq!(answer(hand_in(&second, 1, 2).await).await, newly());
 }
 
 #[tokio::test]
@@ -103,7 +110,7 @@ async fn at_the_end_what_was_handed_in_is_committed() {
     let waiting = hand_in(&lane, 1, 1).await;
     office.stop.cancel();
     office.database.store.turn(Weather::Fine);
-    assert_eq!(answer(waiting).await, NEW);
+    assert_eq!(answer(waiting).await, newly());
     office.ended.await.expect("it ends");
     assert!(lane.store(row(1, 2)).await.is_none(), "the door is closed");
 }
@@ -133,7 +140,7 @@ async fn a_full_queue_makes_those_who_hand_in_wait() {
     let mut one_more = Box::pin(lane.store(row(1, 513)));
     assert!(futures::poll!(&mut one_more).is_pending());
     office.database.store.turn(Weather::Fine);
-    assert_eq!(answer(one_more.await.expect("it runs")).await, NEW);
+    assert_eq!(answer(one_more.await.expect("it runs")).await, newly());
 }
 
 /// What the database does between two batches.

@@ -1,14 +1,17 @@
 //! Group commit: a handful of round trips for a group of any size.
 //!
 //! ```text
-//! BEGIN · lock the streams' positions, in the order of their keys · insert batches · upsert schemas · move positions · COMMIT
+//! BEGIN · lock where the streams stand, in the order of their keys · insert batches · compare digests · upsert schemas
+//!       · end and insert gaps · insert events · move positions · COMMIT          what there is none of costs nothing
 //! ```
 //! A stream that is new has no row to lock, and inserting it while others are locked could deadlock two aggregators. So
 //! such rows are inserted first, in a statement of their own, and the group begins again.
 
-use super::super::ledger::{Definition, Entry, Group, Moved, Plan, Stream};
-use super::super::row::Moment;
+use super::super::plan::{Definition, Entry, Group, Moved, Plan, Standing, Stream};
+use super::super::row::{Moment, RawStanding, bound, bound_some};
 use super::super::{BatchRow, StoreError, Stored};
+use super::ledger;
+use proto::event::Event;
 use runtime::fail_point;
 use sqlx::postgres::{PgConnection, PgTransaction};
 use sqlx::{Connection, Row};
@@ -18,8 +21,18 @@ use uuid::Uuid;
 /// Payload that goes into one statement; PostgreSQL's messages end at 1 GiB, memory earlier.
 const INSERT_BYTES_MAX: usize = 16 << 20;
 
-const LOCK_POSITIONS: &str = "
-    SELECT e.agent_id, e.epoch, e.last_seq
+/// Events of one statement: some MiB.
+const EVENTS_MAX: usize = 10_000;
+
+const LOCK_STANDINGS: &str = "
+    SELECT
+        e.agent_id, e.epoch, e.last_seq, e.generation, e.newest_at,
+        (SELECT p.newest_at FROM monitoring.agent_epochs p
+            WHERE p.agent_id = e.agent_id AND p.generation < e.generation AND p.newest_at IS NOT NULL
+            ORDER BY p.generation DESC LIMIT 1) AS before_at,
+        EXISTS (SELECT FROM monitoring.agent_epochs n
+            WHERE n.agent_id = e.agent_id AND n.generation > e.generation AND n.last_seq > 0) AS is_past,
+        EXISTS (SELECT FROM monitoring.gaps g WHERE g.agent_id = e.agent_id AND g.until_at IS NULL) AS has_open_gaps
     FROM monitoring.agent_epochs e
     JOIN UNNEST($1::uuid[], $2::uuid[]) AS wanted (agent_id, epoch) USING (agent_id, epoch)
     ORDER BY e.agent_id, e.epoch
@@ -35,12 +48,31 @@ const OPEN_STREAMS: &str = "
     ON CONFLICT (agent_id, epoch) DO NOTHING";
 
 const INSERT_BATCHES: &str = "
-    INSERT INTO monitoring.batches (agent_id, epoch, seq, received_at, payload)
-    SELECT agent_id, epoch, seq, received_at, payload
-    FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::bytea[])
-        WITH ORDINALITY AS fresh (agent_id, epoch, seq, received_at, payload, place)
+    INSERT INTO monitoring.batches (agent_id, epoch, seq, received_at, digest, payload)
+    SELECT agent_id, epoch, seq, received_at, digest, payload
+    FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bytea[])
+        WITH ORDINALITY AS fresh (agent_id, epoch, seq, received_at, digest, payload, place)
     ORDER BY place
     ON CONFLICT (agent_id, epoch, seq) DO NOTHING
+    RETURNING agent_id, epoch, seq";
+
+const LOAD_DIGESTS: &str = "
+    SELECT b.agent_id, b.epoch, b.seq, b.digest
+    FROM monitoring.batches b
+    JOIN UNNEST($1::uuid[], $2::uuid[], $3::bigint[]) AS wanted (agent_id, epoch, seq) USING (agent_id, epoch, seq)
+    WHERE b.digest IS NOT NULL";
+
+// Keys in a fixed order against deadlocks; of one key's events the first in the group's order is the one.
+const INSERT_EVENTS: &str = "
+    INSERT INTO monitoring.business_events
+        (clinic_id, idempotency_key, type, service, agent_id, epoch, seq, occurred_at, received_at)
+    SELECT clinic_id, idempotency_key, type, service, agent_id, epoch, seq, occurred_at, received_at
+    FROM UNNEST(
+        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::bigint[], $8::timestamptz[],
+        $9::timestamptz[]) WITH ORDINALITY AS told
+        (clinic_id, idempotency_key, type, service, agent_id, epoch, seq, occurred_at, received_at, place)
+    ORDER BY clinic_id, idempotency_key, place
+    ON CONFLICT (clinic_id, idempotency_key) DO NOTHING
     RETURNING agent_id, epoch, seq";
 
 const UPSERT_SCHEMAS: &str = "
@@ -54,9 +86,10 @@ const UPSERT_SCHEMAS: &str = "
 
 const MOVE_POSITIONS: &str = "
     UPDATE monitoring.agent_epochs e
-    SET last_seq = moved.last_seq, last_received_at = greatest(e.last_received_at, moved.received_at)
-    FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[])
-        AS moved (agent_id, epoch, last_seq, received_at)
+    SET last_seq = moved.last_seq, last_received_at = greatest(e.last_received_at, moved.received_at),
+        oldest_at = coalesce(e.oldest_at, moved.oldest_at), newest_at = coalesce(moved.newest_at, e.newest_at)
+    FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[])
+        AS moved (agent_id, epoch, last_seq, received_at, oldest_at, newest_at)
     WHERE e.agent_id = moved.agent_id AND e.epoch = moved.epoch";
 
 /// Stores a group in one transaction.
@@ -78,29 +111,35 @@ pub(super) async fn commit(connection: &mut PgConnection, rows: &[BatchRow]) -> 
 /// Stores the group, or nothing where one of its streams has no row to lock yet.
 async fn try_commit(connection: &mut PgConnection, group: &Group<'_>) -> Result<Option<Vec<Stored>>, StoreError> {
     let mut tx = connection.begin().await?;
-    let positions = lock_positions(&mut tx, group).await?;
-    if positions.len() < group.streams.len() {
+    let standings = lock_standings(&mut tx, group).await?;
+    if standings.len() < group.streams.len() {
         tx.rollback().await?;
         return Ok(None);
     }
-    let mut plan = group.plan(&positions);
-    if plan.fresh.is_empty() {
+    let mut plan = group.plan(&standings);
+    insert_batches(&mut tx, &mut plan).await?;
+    compare_digests(&mut tx, &mut plan).await?;
+    if plan.moved.is_empty() {
         tx.rollback().await?;
         return Ok(Some(plan.stored));
     }
-    insert_batches(&mut tx, &mut plan).await?;
     upsert_schemas(&mut tx, &plan.schemas).await?;
+    ledger::end_gaps(&mut tx, &plan.ends).await?;
+    ledger::insert_gaps(&mut tx, &plan.gaps).await?;
+    insert_events(&mut tx, &mut plan).await?;
     move_positions(&mut tx, &plan.moved).await?;
     fail_point::hit("aggregator.inside");
     tx.commit().await?;
     Ok(Some(plan.stored))
 }
 
-async fn lock_positions(tx: &mut PgTransaction<'_>, group: &Group<'_>) -> Result<HashMap<Stream, i64>, StoreError> {
+async fn lock_standings(
+    tx: &mut PgTransaction<'_>,
+    group: &Group<'_>,
+) -> Result<HashMap<Stream, Standing>, StoreError> {
     let (agents, epochs): (Vec<Uuid>, Vec<Uuid>) = group.streams.iter().map(|(stream, _)| *stream).unzip();
-    let rows: Vec<(Uuid, Uuid, i64)> =
-        sqlx::query_as(LOCK_POSITIONS).bind(agents).bind(epochs).fetch_all(&mut **tx).await?;
-    Ok(rows.into_iter().map(|(agent, epoch, last_seq)| ((agent, epoch), last_seq)).collect())
+    let rows: Vec<RawStanding> = sqlx::query_as(LOCK_STANDINGS).bind(agents).bind(epochs).fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
 }
 
 async fn open_streams(connection: &mut PgConnection, group: &Group<'_>) -> Result<(), StoreError> {
@@ -112,6 +151,7 @@ async fn open_streams(connection: &mut PgConnection, group: &Group<'_>) -> Resul
 
 /// Inserts the fresh batches. One that is stored although its position does not say so is a replay after all.
 async fn insert_batches(tx: &mut PgTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
+    let mut known = Vec::new();
     let mut rest = plan.fresh.as_slice();
     while !rest.is_empty() {
         let (chunk, behind) = rest.split_at(chunk_len(rest));
@@ -122,6 +162,7 @@ async fn insert_batches(tx: &mut PgTransaction<'_>, plan: &mut Plan<'_>) -> Resu
             .bind(epochs)
             .bind(chunk.iter().map(|entry| entry.seq).collect::<Vec<_>>())
             .bind(chunk.iter().map(|entry| Moment(entry.row.received_at)).collect::<Vec<_>>())
+            .bind(chunk.iter().map(|entry| entry.row.digest.map(u64::cast_signed)).collect::<Vec<_>>())
             .bind(chunk.iter().map(|entry| entry.row.payload.as_slice()).collect::<Vec<_>>())
             .fetch_all(&mut **tx)
             .await?;
@@ -132,10 +173,51 @@ async fn insert_batches(tx: &mut PgTransaction<'_>, plan: &mut Plan<'_>) -> Resu
             .iter()
             .map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?)))
             .collect::<Result<HashSet<(Stream, i64)>, sqlx::Error>>()?;
-        for entry in chunk.iter().filter(|entry| !inserted.contains(&(entry.stream, entry.seq))) {
-            plan.stored[entry.place] = Stored::Replay;
+        let absent = chunk.iter().filter(|entry| !inserted.contains(&(entry.stream, entry.seq)));
+        known.extend(absent.map(|entry| entry.place));
+    }
+    known.into_iter().for_each(|place| plan.is_stored_already(place));
+    Ok(())
+}
+
+/// Tells replays from other batches in the same place. After the inserts, so that it sees those of the group itself.
+async fn compare_digests(tx: &mut PgTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
+    let behind: Vec<&Entry<'_>> = plan.behind.iter().filter(|entry| !entry.row.holds_only_gaps()).collect();
+    if behind.is_empty() {
+        return Ok(());
+    }
+    let (agents, epochs): (Vec<Uuid>, Vec<Uuid>) = behind.iter().map(|entry| entry.stream).unzip();
+    let seqs: Vec<i64> = behind.iter().map(|entry| entry.seq).collect();
+    let query = sqlx::query_as(LOAD_DIGESTS).bind(agents).bind(epochs).bind(seqs);
+    let rows: Vec<(Uuid, Uuid, i64, i64)> = query.fetch_all(&mut **tx).await?;
+    plan.compare(&rows.into_iter().map(|(agent, epoch, seq, digest)| (((agent, epoch), seq), digest)).collect());
+    Ok(())
+}
+
+async fn insert_events(tx: &mut PgTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
+    let events: Vec<(&Entry<'_>, &Event)> = plan.events().collect();
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut fresh: HashMap<(Stream, i64), u64> = HashMap::new();
+    for chunk in events.chunks(EVENTS_MAX) {
+        let rows: Vec<(Uuid, Uuid, i64)> = sqlx::query_as(INSERT_EVENTS)
+            .bind(chunk.iter().map(|(_, event)| event.clinic_id).collect::<Vec<_>>())
+            .bind(chunk.iter().map(|(_, event)| event.idempotency_key.as_str()).collect::<Vec<_>>())
+            .bind(chunk.iter().map(|(_, event)| event.kind.as_str()).collect::<Vec<_>>())
+            .bind(chunk.iter().map(|(entry, _)| entry.row.service.as_str()).collect::<Vec<_>>())
+            .bind(chunk.iter().map(|(entry, _)| entry.stream.0).collect::<Vec<_>>())
+            .bind(chunk.iter().map(|(entry, _)| entry.stream.1).collect::<Vec<_>>())
+            .bind(chunk.iter().map(|(entry, _)| entry.seq).collect::<Vec<_>>())
+            .bind(chunk.iter().map(|(_, event)| bound(event.occurred_at)).collect::<Vec<_>>())
+            .bind(chunk.iter().map(|(entry, _)| Moment(entry.row.received_at)).collect::<Vec<_>>())
+            .fetch_all(&mut **tx)
+            .await?;
+        for (agent, epoch, seq) in rows {
+            *fresh.entry(((agent, epoch), seq)).or_default() += 1;
         }
     }
+    plan.count_events(&fresh);
     Ok(())
 }
 
@@ -170,6 +252,8 @@ async fn move_positions(tx: &mut PgTransaction<'_>, moved: &[Moved]) -> Result<(
         .bind(epochs)
         .bind(moved.iter().map(|moved| moved.last_seq).collect::<Vec<_>>())
         .bind(moved.iter().map(|moved| Moment(moved.received_at)).collect::<Vec<_>>())
+        .bind(moved.iter().map(|moved| bound_some(moved.oldest_at)).collect::<Vec<_>>())
+        .bind(moved.iter().map(|moved| bound_some(moved.newest_at)).collect::<Vec<_>>())
         .execute(&mut **tx)
         .await?;
     Ok(())

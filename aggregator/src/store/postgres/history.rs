@@ -1,4 +1,5 @@
-//! What is over and kept for a while only: finished notifications, resolved alerts, agents that do not come back; and
+//! What is over and kept for a while only: finished notifications, resolved alerts, agents that do not come back and what
+//! is missing of theirs, business events; and
 //! the outbox, which must not grow without bound while a channel is away.
 //!
 //! `SKIP LOCKED` throughout: another aggregator prunes as well, and what is being used just now is not over.
@@ -17,6 +18,16 @@ const PRUNE_ALERTS: &str = "
     DELETE FROM monitoring.alerts WHERE id IN (
         SELECT id FROM monitoring.alerts WHERE resolved_at < $1 AND status = 'resolved'
         ORDER BY resolved_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+
+const PRUNE_EVENTS: &str = "
+    DELETE FROM monitoring.business_events WHERE (clinic_id, idempotency_key) IN (
+        SELECT clinic_id, idempotency_key FROM monitoring.business_events WHERE received_at < $1
+        ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+
+const PRUNE_GAPS: &str = "
+    DELETE FROM monitoring.gaps WHERE (agent_id, epoch, first_seq) IN (
+        SELECT agent_id, epoch, first_seq FROM monitoring.gaps WHERE noted_at < $1
+        ORDER BY noted_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
 const PRUNE_EPOCHS: &str = "
     DELETE FROM monitoring.agent_epochs WHERE (agent_id, epoch) IN (
@@ -45,9 +56,11 @@ const SHED_OUTBOX: &str = "
 pub(super) async fn prune(store: &PostgresStore, before: &HistoryBefore) -> Result<PrunedHistory, StoreError> {
     let notifications = in_steps(store, PRUNE_NOTIFICATIONS, before.notifications).await?;
     let alerts = in_steps(store, PRUNE_ALERTS, before.alerts).await?;
+    let events = in_steps(store, PRUNE_EVENTS, before.events).await?;
+    in_steps(store, PRUNE_GAPS, before.agents).await?;
     in_steps(store, PRUNE_EPOCHS, before.agents).await?;
     let agents = in_steps(store, PRUNE_AGENTS, before.agents).await?;
-    Ok(PrunedHistory { notifications, alerts, agents })
+    Ok(PrunedHistory { notifications, alerts, agents, events })
 }
 
 /// Deletes a chunk at a time, so that locks are short.

@@ -1,67 +1,148 @@
 //! Group commit: prepared statements within one transaction. The writer's lock is the lock of every position.
 //!
-//! Each statement costs a hop to SQLite's thread and back, so positions go in one statement for the whole group, as a
-//! JSON array with ids in hexadecimal. Batches go one by one: their payload in hexadecimal would cost more than the hop.
+//! Each statement costs a hop to SQLite's thread and back, so what is many goes in one statement for the whole group, as
+//! a JSON array with ids in hexadecimal. Batches go one by one: their payload in hexadecimal would cost more than the hop.
 
-use super::super::ledger::{Definition, Group, Moved, Stream};
-use super::super::row::Moment;
+use super::super::plan::{Definition, Entry, Group, Moved, Plan, Standing, Stream};
+use super::super::row::{Moment, RawStanding, bound, bound_some};
 use super::super::{BatchRow, StoreError, Stored};
+use super::ledger;
+use proto::event::Event;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteTransaction;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-const LOAD_POSITIONS: &str = "
-    SELECT e.agent_id, e.epoch, e.last_seq
+/// Events of one statement: some MiB of JSON.
+const EVENTS_MAX: usize = 10_000;
+
+// The pluses keep the primary key out of it, which is every agent's.
+const LOAD_STANDINGS: &str = "
+    SELECT
+        e.agent_id, e.epoch, e.last_seq, e.generation, e.newest_at,
+        (SELECT p.newest_at FROM agent_epochs p
+            WHERE p.agent_id = e.agent_id AND +p.generation < e.generation AND p.newest_at IS NOT NULL
+            ORDER BY +p.generation DESC LIMIT 1) AS before_at,
+        EXISTS (SELECT 1 FROM agent_epochs n
+            WHERE n.agent_id = e.agent_id AND +n.generation > e.generation AND n.last_seq > 0) AS is_past,
+        EXISTS (SELECT 1 FROM gaps g WHERE g.agent_id = e.agent_id AND g.until_at IS NULL) AS has_open_gaps
     FROM json_each($1) wanted
     JOIN agent_epochs e ON e.agent_id = unhex(wanted.value ->> 0) AND e.epoch = unhex(wanted.value ->> 1)";
 
+const OPEN_STREAMS: &str = "
+    INSERT INTO agent_epochs (agent_id, epoch, last_seq, first_seen, last_received_at)
+    SELECT unhex(value ->> 0), unhex(value ->> 1), 0, value ->> 2, value ->> 2
+    FROM json_each($1) WHERE TRUE
+    ORDER BY key
+    ON CONFLICT (agent_id, epoch) DO NOTHING";
+
 const INSERT_BATCH: &str = "
-    INSERT INTO batches (agent_id, epoch, seq, received_at, payload) VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO batches (agent_id, epoch, seq, received_at, digest, payload) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (agent_id, epoch, seq) DO NOTHING";
+
+const LOAD_DIGESTS: &str = "
+    SELECT b.agent_id, b.epoch, b.seq, b.digest
+    FROM json_each($1) wanted
+    JOIN batches b ON b.agent_id = unhex(wanted.value ->> 0) AND b.epoch = unhex(wanted.value ->> 1)
+        AND b.seq = wanted.value ->> 2
+    WHERE b.digest IS NOT NULL";
 
 const UPSERT_SCHEMA: &str = "
     INSERT INTO schemas (agent_id, schema_id, definition, refreshed_at) VALUES ($1, $2, $3, $4)
     ON CONFLICT (agent_id, schema_id) DO UPDATE SET refreshed_at = excluded.refreshed_at
         WHERE refreshed_at < excluded.refreshed_at";
 
+const INSERT_EVENTS: &str = "
+    INSERT INTO business_events
+        (clinic_id, idempotency_key, type, service, agent_id, epoch, seq, occurred_at, received_at)
+    SELECT
+        unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4), unhex(value ->> 5),
+        value ->> 6, value ->> 7, value ->> 8
+    FROM json_each($1) WHERE TRUE
+    ORDER BY key
+    ON CONFLICT (clinic_id, idempotency_key) DO NOTHING
+    RETURNING agent_id, epoch, seq";
+
 const MOVE_POSITIONS: &str = "
-    INSERT INTO agent_epochs (agent_id, epoch, last_seq, first_seen, last_received_at)
-    SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 3
+    INSERT INTO agent_epochs (agent_id, epoch, last_seq, first_seen, last_received_at, oldest_at, newest_at)
+    SELECT
+        unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 3, value ->> 4, value ->> 5
     FROM json_each($1) WHERE TRUE
     ORDER BY key
     ON CONFLICT (agent_id, epoch) DO UPDATE SET
-        last_seq = excluded.last_seq, last_received_at = max(last_received_at, excluded.last_received_at)";
+        last_seq = excluded.last_seq, last_received_at = max(last_received_at, excluded.last_received_at),
+        oldest_at = ifnull(oldest_at, excluded.oldest_at), newest_at = ifnull(excluded.newest_at, newest_at)";
 
 /// Stores a group; the caller commits.
 pub(super) async fn commit(tx: &mut SqliteTransaction<'_>, rows: &[BatchRow]) -> Result<Vec<Stored>, StoreError> {
     let group = Group::try_new(rows)?;
-    let mut plan = group.plan(&load_positions(tx, &group).await?);
+    let mut standings = load_standings(tx, &group).await?;
+    if standings.len() < group.streams.len() {
+        open_streams(tx, &group).await?;
+        standings = load_standings(tx, &group).await?;
+    }
+    let mut plan = group.plan(&standings);
+    insert_batches(tx, &mut plan).await?;
+    compare_digests(tx, &mut plan).await?;
+    for schema in &plan.schemas {
+        upsert_schema(tx, schema).await?;
+    }
+    ledger::end_gaps(tx, &plan.ends).await?;
+    ledger::insert_gaps(tx, &plan.gaps).await?;
+    insert_events(tx, &mut plan).await?;
+    move_positions(tx, &plan.moved).await?;
+    Ok(plan.stored)
+}
+
+async fn load_standings(
+    tx: &mut SqliteTransaction<'_>,
+    group: &Group<'_>,
+) -> Result<HashMap<Stream, Standing>, StoreError> {
+    let wanted: Value = group.streams.iter().map(|(stream, _)| json!([hex(stream.0), hex(stream.1)])).collect();
+    let rows: Vec<RawStanding> = sqlx::query_as(LOAD_STANDINGS).bind(wanted).fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Makes a row for each stream that has none, so that its epoch has a place among those of its agent.
+async fn open_streams(tx: &mut SqliteTransaction<'_>, group: &Group<'_>) -> Result<(), StoreError> {
+    let open = |(stream, at): &(Stream, _)| json!([hex(stream.0), hex(stream.1), bound(*at).0.as_millis()]);
+    let streams: Value = group.streams.iter().map(open).collect();
+    sqlx::query(OPEN_STREAMS).bind(streams).execute(&mut **tx).await?;
+    Ok(())
+}
+
+async fn insert_batches(tx: &mut SqliteTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
+    let mut known = Vec::new();
     for entry in &plan.fresh {
         let inserted = sqlx::query(INSERT_BATCH)
             .bind(entry.stream.0)
             .bind(entry.stream.1)
             .bind(entry.seq)
             .bind(Moment(entry.row.received_at))
+            .bind(entry.row.digest.map(u64::cast_signed))
             .bind(entry.row.payload.as_slice())
             .execute(&mut **tx)
             .await?;
         if inserted.rows_affected() == 0 {
-            // Stored, although its position does not say so: a replay after all.
-            plan.stored[entry.place] = Stored::Replay;
+            known.push(entry.place);
         }
     }
-    for schema in &plan.schemas {
-        upsert_schema(tx, schema).await?;
-    }
-    move_positions(tx, &plan.moved).await?;
-    Ok(plan.stored)
+    known.into_iter().for_each(|place| plan.is_stored_already(place));
+    Ok(())
 }
 
-async fn load_positions(tx: &mut SqliteTransaction<'_>, group: &Group<'_>) -> Result<HashMap<Stream, i64>, StoreError> {
-    let wanted: Value = group.streams.iter().map(|(stream, _)| json!([hex(stream.0), hex(stream.1)])).collect();
-    let rows: Vec<(Uuid, Uuid, i64)> = sqlx::query_as(LOAD_POSITIONS).bind(wanted).fetch_all(&mut **tx).await?;
-    Ok(rows.into_iter().map(|(agent, epoch, last_seq)| ((agent, epoch), last_seq)).collect())
+/// Tells replays from other batches in the same place. After the inserts, so that it sees those of the group itself.
+async fn compare_digests(tx: &mut SqliteTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
+    let behind = plan.behind.iter().filter(|entry| !entry.row.holds_only_gaps());
+    let wanted: Vec<Value> =
+        behind.map(|Entry { stream, seq, .. }| json!([hex(stream.0), hex(stream.1), seq])).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query_as(LOAD_DIGESTS).bind(Value::Array(wanted));
+    let rows: Vec<(Uuid, Uuid, i64, i64)> = query.fetch_all(&mut **tx).await?;
+    plan.compare(&rows.into_iter().map(|(agent, epoch, seq, digest)| (((agent, epoch), seq), digest)).collect());
+    Ok(())
 }
 
 async fn upsert_schema(tx: &mut SqliteTransaction<'_>, schema: &Definition<'_>) -> Result<(), StoreError> {
@@ -75,18 +156,57 @@ async fn upsert_schema(tx: &mut SqliteTransaction<'_>, schema: &Definition<'_>) 
     Ok(())
 }
 
+async fn insert_events(tx: &mut SqliteTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
+    let events: Vec<Value> = plan.events().map(event_to_json).collect();
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut fresh: HashMap<(Stream, i64), u64> = HashMap::new();
+    for chunk in events.chunks(EVENTS_MAX) {
+        let query = sqlx::query_as(INSERT_EVENTS).bind(Value::Array(chunk.to_vec()));
+        let rows: Vec<(Uuid, Uuid, i64)> = query.fetch_all(&mut **tx).await?;
+        for (agent, epoch, seq) in rows {
+            *fresh.entry(((agent, epoch), seq)).or_default() += 1;
+        }
+    }
+    plan.count_events(&fresh);
+    Ok(())
+}
+
+fn event_to_json((entry, event): (&Entry<'_>, &Event)) -> Value {
+    json!([
+        hex(event.clinic_id),
+        event.idempotency_key,
+        event.kind,
+        entry.row.service,
+        hex(entry.stream.0),
+        hex(entry.stream.1),
+        entry.seq,
+        bound(event.occurred_at).0.as_millis(),
+        entry.row.received_at.as_millis(),
+    ])
+}
+
 async fn move_positions(tx: &mut SqliteTransaction<'_>, moved: &[Moved]) -> Result<(), StoreError> {
     if moved.is_empty() {
         return Ok(());
     }
     let rows: Value = moved
         .iter()
-        .map(|moved| json!([hex(moved.stream.0), hex(moved.stream.1), moved.last_seq, moved.received_at.as_millis()]))
+        .map(|moved| {
+            let [oldest_at, newest_at] = [moved.oldest_at, moved.newest_at].map(|at| millis(bound_some(at)));
+            let stream = moved.stream;
+            json!([hex(stream.0), hex(stream.1), moved.last_seq, moved.received_at.as_millis(), oldest_at, newest_at])
+        })
         .collect();
     sqlx::query(MOVE_POSITIONS).bind(rows).execute(&mut **tx).await?;
     Ok(())
 }
 
-fn hex(id: Uuid) -> String {
+pub(super) fn millis(at: Option<Moment>) -> Option<i64> {
+    at.map(|at| at.0.as_millis())
+}
+
+pub(super) fn hex(id: Uuid) -> String {
     id.simple().to_string()
 }

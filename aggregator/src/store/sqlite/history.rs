@@ -1,4 +1,5 @@
-//! What is over and kept for a while only: finished notifications, resolved alerts, agents that do not come back; and
+//! What is over and kept for a while only: finished notifications, resolved alerts, agents that do not come back and what
+//! is missing of theirs, business events; and
 //! the outbox, which must not grow without bound while a channel is away.
 
 use super::super::row::{Moment, bound};
@@ -14,6 +15,14 @@ const PRUNE_NOTIFICATIONS: &str = "
 const PRUNE_ALERTS: &str = "
     DELETE FROM alerts WHERE id IN (
         SELECT id FROM alerts WHERE resolved_at < $1 AND status = 'resolved' ORDER BY resolved_at LIMIT $2)";
+
+const PRUNE_EVENTS: &str = "
+    DELETE FROM business_events WHERE (clinic_id, idempotency_key) IN (
+        SELECT clinic_id, idempotency_key FROM business_events WHERE received_at < $1 ORDER BY received_at LIMIT $2)";
+
+const PRUNE_GAPS: &str = "
+    DELETE FROM gaps WHERE (agent_id, epoch, first_seq) IN (
+        SELECT agent_id, epoch, first_seq FROM gaps WHERE noted_at < $1 ORDER BY noted_at LIMIT $2)";
 
 const PRUNE_EPOCHS: &str = "
     DELETE FROM agent_epochs WHERE generation IN (
@@ -39,9 +48,11 @@ const SHED: &str = "
 pub(super) async fn prune(store: &SqliteStore, before: &HistoryBefore) -> Result<PrunedHistory, StoreError> {
     let notifications = in_steps(store, PRUNE_NOTIFICATIONS, before.notifications).await?;
     let alerts = in_steps(store, PRUNE_ALERTS, before.alerts).await?;
+    let events = in_steps(store, PRUNE_EVENTS, before.events).await?;
+    in_steps(store, PRUNE_GAPS, before.agents).await?;
     in_steps(store, PRUNE_EPOCHS, before.agents).await?;
     let agents = in_steps(store, PRUNE_AGENTS, before.agents).await?;
-    Ok(PrunedHistory { notifications, alerts, agents })
+    Ok(PrunedHistory { notifications, alerts, agents, events })
 }
 
 /// Deletes a chunk at a time, so that other writers wait for one chunk only.

@@ -1,0 +1,142 @@
+//! `/api/agents/{id}/ledger`: what is complete of one agent, and what is missing and why.
+//!
+//! An answer is a row of spans. A gap lies between the samples around it; where several lie between the same two, or
+//! their times overlap, each has a span of its own. Numbers are exact, times are those of the samples.
+//!
+//! Limit: [`GAPS_MAX`].
+
+use super::Shared;
+use super::agents::rfc3339;
+use super::params::{Given, is_within, refused};
+use super::problem::{Problem, shown};
+use crate::store::{GapRow, Ledger, LedgerQuery};
+use axum::Json;
+use axum::extract::{Path, State};
+use proto::sample::Timestamp;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// Gaps of one answer, and epochs: the newest. More are a week of losing something every ten minutes.
+const GAPS_MAX: u32 = 1_000;
+
+/// A part of the time that was asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Span<'a> {
+    /// Everything is here.
+    Complete(Timestamp, Timestamp),
+    /// Something is missing; `None` where nothing came since.
+    Missing(Timestamp, Option<Timestamp>, &'a GapRow),
+    /// Nothing came since.
+    Nothing(Timestamp),
+}
+
+/// One agent's ledger.
+pub(super) async fn show(
+    State(service): State<Shared>,
+    Path(id): Path<String>,
+    given: Given,
+) -> Result<Json<Value>, Problem> {
+    let params = given.only(&["from", "to", "clinic_id"])?;
+    let (scope, from, to) = (params.scope()?, params.time("from")?, params.time("to")?);
+    let to = to.unwrap_or_else(|| service.pages.clock.wall());
+    if let Some(text) = params.text("from").filter(|_| from.is_some_and(|from| from > to)) {
+        return Err(refused("from", text, "a time before `to`"));
+    }
+    let no_agent = || Problem::NoAgent { id: shown(&id) };
+    let agent_id = Uuid::try_parse(&id).map_err(|_| no_agent())?;
+    let ever = Timestamp::from_millis(i64::MIN);
+    let query = LedgerQuery { agent_id, from: from.unwrap_or(ever), to, limit: GAPS_MAX + 1 };
+    let found = service.pages.store.load_ledger(&query).await.map_err(|error| Problem::store(&error))?;
+    let clinic = |ledger: &Ledger| ledger.agent.clinic_id.map(|id| id.to_string());
+    let ledger = found.filter(|ledger| is_within(scope, clinic(ledger).as_deref())).ok_or_else(no_agent)?;
+    Ok(Json(to_json(ledger, from, to)))
+}
+
+fn to_json(mut ledger: Ledger, from: Option<Timestamp>, to: Timestamp) -> Value {
+    let most = GAPS_MAX as usize;
+    let is_cut = ledger.gaps.len() > most || ledger.epochs.len() > most;
+    // Of what was left out nothing is known here: the answer begins where what it has begins.
+    let cut = (ledger.gaps.len() > most).then(|| ledger.gaps.remove(0)).and_then(|gap| gap.missing.until_at);
+    let since = known_since(&ledger);
+    let begin = [Some(since), from, cut].into_iter().flatten().max().unwrap_or(since).min(to);
+    let spans = spans(&ledger, begin, to);
+    let totals: Map<String, Value> =
+        ledger.totals.iter().map(|(reason, records)| (reason.clone(), json!(records))).collect();
+    json!({
+        "agent": {
+            "id": ledger.agent.agent_id,
+            "service": ledger.agent.service,
+            "instance": ledger.agent.instance,
+            "clinic_id": ledger.agent.clinic_id,
+        },
+        "known_since": rfc3339(since),
+        "from": rfc3339(begin),
+        "to": rfc3339(to),
+        "complete": ledger.totals.is_empty(),
+        "missing_records": totals,
+        "spans": spans.iter().map(span_to_json).collect::<Vec<_>>(),
+        "epochs": ledger.epochs.iter().map(epoch_to_json).collect::<Vec<_>>(),
+        "truncated": is_cut,
+    })
+}
+
+/// When its first hello came, or its first sample was taken: what waited in its spool is older than its hello.
+fn known_since(ledger: &Ledger) -> Timestamp {
+    let oldest = ledger.epochs.iter().find_map(|epoch| epoch.oldest_at);
+    oldest.map_or(ledger.agent.first_seen, |oldest| oldest.min(ledger.agent.first_seen))
+}
+
+fn spans(ledger: &Ledger, begin: Timestamp, to: Timestamp) -> Vec<Span<'_>> {
+    let within = |at: Timestamp| at.clamp(begin, to);
+    let mut gaps: Vec<(Timestamp, &GapRow)> =
+        ledger.gaps.iter().map(|gap| (gap.missing.from_at.map_or(begin, within), gap)).collect();
+    gaps.sort_by_key(|(from, _)| *from);
+    let (mut spans, mut at) = (Vec::new(), begin);
+    for (from, gap) in gaps {
+        if from > at {
+            spans.push(Span::Complete(at, from));
+        }
+        let until = gap.missing.until_at.map(within);
+        at = at.max(until.unwrap_or(from));
+        spans.push(Span::Missing(from, until, gap));
+    }
+    let newest = ledger.epochs.iter().rev().find_map(|epoch| epoch.newest_at).map_or(begin, within);
+    if newest > at {
+        spans.push(Span::Complete(at, newest));
+    }
+    if newest.max(at) < to {
+        spans.push(Span::Nothing(newest.max(at)));
+    }
+    spans
+}
+
+fn span_to_json(span: &Span) -> Value {
+    match span {
+        Span::Complete(from, until) => {
+            json!({"state": "complete", "from": rfc3339(*from), "until": rfc3339(*until)})
+        }
+        Span::Missing(from, until, gap) => json!({
+            "state": "missing",
+            "from": rfc3339(*from),
+            "until": until.map(rfc3339),
+            "reason": gap.missing.reason,
+            "records": gap.missing.records(),
+            "epoch": format!("{:032x}", gap.epoch),
+            "first_seq": gap.missing.first_seq,
+            "last_seq": gap.missing.last_seq,
+            "noted_at": rfc3339(gap.noted_at),
+        }),
+        Span::Nothing(from) => json!({"state": "nothing_since", "from": rfc3339(*from), "until": null}),
+    }
+}
+
+fn epoch_to_json(epoch: &crate::store::EpochRow) -> Value {
+    json!({
+        "epoch": format!("{:032x}", epoch.epoch),
+        "last_seq": epoch.last_seq,
+        "first_batch_at": rfc3339(epoch.first_seen),
+        "last_batch_at": rfc3339(epoch.last_received_at),
+        "oldest_sample_at": epoch.oldest_at.map(rfc3339),
+        "newest_sample_at": epoch.newest_at.map(rfc3339),
+    })
+}

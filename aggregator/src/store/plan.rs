@@ -1,0 +1,453 @@
+//! What a group of batches changes, decided from where the streams stand alone: no SQL, no clock.
+//!
+//! The caller holds the streams' rows locked from reading them until the plan is committed; then the plan is right
+//! whatever other aggregators do.
+//!
+//! ```text
+//! last stored        places that stay empty: told by gaps, or unexplained         the batch
+//!   ──┴────────────────┴─────────────────────────────────────────────────────────────┴──► seq
+//!     └─ from_at: its newest sample                            until_at: its oldest sample, once one comes
+//! ```
+
+use super::row::{schema_id_to_bigint, seq_to_bigint};
+use super::{BatchRow, Missing, News, StoreError, Stored, UNEXPLAINED};
+use proto::sample::{Gap, Timestamp};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use uuid::Uuid;
+
+/// One stream: an agent and an epoch of it.
+pub(super) type Stream = (Uuid, Uuid);
+
+/// A group of batches whose numbers fit SQL, and the streams that they belong to.
+pub(super) struct Group<'a> {
+    batches: Vec<Entry<'a>>,
+    /// Each stream of the group, and its first batch's arrival, in the order of first appearance.
+    pub(super) streams: Vec<(Stream, Timestamp)>,
+}
+
+/// A batch and its numbers as SQL has them.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    /// The batch.
+    pub(super) row: &'a BatchRow,
+    /// Which stream.
+    pub(super) stream: Stream,
+    /// `row.position.seq`.
+    pub(super) seq: i64,
+    /// Where it stands in the group.
+    pub(super) place: usize,
+}
+
+/// Where a stream stands, as the database has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    /// Its last sequence number; 0 where there is none.
+    pub(super) last_seq: i64,
+    /// Orders the epochs of an agent.
+    pub(super) generation: i64,
+    /// The newest sample of its last batch that had any.
+    pub(super) newest_at: Option<Timestamp>,
+    /// The same of the agent's epochs before it.
+    pub(super) before_at: Option<Timestamp>,
+    /// Whether a newer epoch of the agent has batches.
+    pub(super) is_past: bool,
+    /// Whether there are gaps of the agent after which nothing came yet.
+    pub(super) has_open_gaps: bool,
+}
+
+/// What to write.
+pub(super) struct Plan<'a> {
+    /// What becomes of each batch, in the group's order.
+    pub(super) stored: Vec<Stored>,
+    /// The batches to insert, in the group's order.
+    pub(super) fresh: Vec<Entry<'a>>,
+    /// The batches whose place is behind: replays, unless another batch stands there.
+    pub(super) behind: Vec<Entry<'a>>,
+    /// The streams that move, each once.
+    pub(super) moved: Vec<Moved>,
+    /// Definitions to insert or refresh, each once, ordered by key so that two aggregators never lock them crosswise.
+    pub(super) schemas: Vec<Definition<'a>>,
+    /// What is missing, to insert.
+    pub(super) gaps: Vec<NewGap>,
+    /// Stored gaps that end: after them something came at last. To be written before `gaps`.
+    pub(super) ends: Vec<GapEnd>,
+}
+
+/// A stream's new position.
+pub(super) struct Moved {
+    /// Which stream.
+    pub(super) stream: Stream,
+    /// Its last sequence number after the group.
+    pub(super) last_seq: i64,
+    /// When its newest batch of the group came.
+    pub(super) received_at: Timestamp,
+    /// The oldest sample of its first batch of the group that has any.
+    pub(super) oldest_at: Option<Timestamp>,
+    /// The newest sample of its last batch of the group that has any.
+    pub(super) newest_at: Option<Timestamp>,
+}
+
+/// A schema that a fresh batch defines.
+pub(super) struct Definition<'a> {
+    /// Whose.
+    pub(super) agent_id: Uuid,
+    /// Its id's bits.
+    pub(super) schema_id: i64,
+    /// The encoded schema.
+    pub(super) encoded: &'a [u8],
+    /// When the newest batch that carries it came.
+    pub(super) refreshed_at: Timestamp,
+}
+
+/// A gap to insert.
+pub(super) struct NewGap {
+    /// The batch after it, or in its last place, by where that stands in the group.
+    pub(super) place: usize,
+    /// Which stream.
+    pub(super) stream: Stream,
+    /// That of the stream.
+    pub(super) generation: i64,
+    /// When its batch came.
+    pub(super) noted_at: Timestamp,
+    /// Which numbers, why, and between which times.
+    pub(super) missing: Missing,
+}
+
+/// The first samples of the group that an agent sent in an epoch.
+pub(super) struct GapEnd {
+    /// Whose.
+    pub(super) agent_id: Uuid,
+    /// Gaps of a later epoch do not end by it.
+    pub(super) generation: i64,
+    /// The oldest of them.
+    pub(super) at: Timestamp,
+}
+
+/// What is known of the streams while a group is judged.
+struct Judge<'a, 'p> {
+    standings: &'p HashMap<Stream, Standing>,
+    now: HashMap<Stream, Moved>,
+    plan: Plan<'a>,
+    schemas: BTreeMap<(Uuid, i64), Definition<'a>>,
+}
+
+// === impl Group ===
+
+impl<'a> Group<'a> {
+    /// Refuses the whole group where one of its numbers does not fit.
+    pub(super) fn try_new(rows: &'a [BatchRow]) -> Result<Self, StoreError> {
+        let mut batches = Vec::with_capacity(rows.len());
+        let mut streams: Vec<(Stream, Timestamp)> = Vec::new();
+        let mut seen: HashSet<Stream> = HashSet::new();
+        for (place, row) in rows.iter().enumerate() {
+            let stream = (row.agent_id, Uuid::from_u128(row.position.epoch));
+            if seen.insert(stream) {
+                streams.push((stream, row.received_at));
+            }
+            batches.push(Entry { row, stream, seq: seq_to_bigint(row.position.seq)?, place });
+        }
+        Ok(Self { batches, streams })
+    }
+
+    /// Judges every batch against where its stream stands; a stream that is not in `standings` holds nothing.
+    pub(super) fn plan(&self, standings: &HashMap<Stream, Standing>) -> Plan<'a> {
+        let mut judge = Judge { standings, now: HashMap::new(), plan: Plan::empty(), schemas: BTreeMap::new() };
+        for entry in &self.batches {
+            judge.judge(*entry);
+        }
+        let Judge { mut now, mut plan, schemas, .. } = judge;
+        let moved = self.streams.iter().filter_map(|(stream, _)| now.remove(stream));
+        let before = |stream: &Stream| standings.get(stream).map_or(0, |standing| standing.last_seq);
+        plan.moved = moved.filter(|moved| before(&moved.stream) < moved.last_seq).collect();
+        plan.schemas = schemas.into_values().collect();
+        plan
+    }
+}
+
+// === impl Judge ===
+
+impl<'a> Judge<'a, '_> {
+    fn judge(&mut self, entry: Entry<'a>) {
+        let standing = self.standings.get(&entry.stream).copied().unwrap_or_default();
+        let moved = self.now.entry(entry.stream).or_insert_with(|| Moved {
+            stream: entry.stream,
+            last_seq: standing.last_seq,
+            received_at: entry.row.received_at,
+            oldest_at: None,
+            newest_at: None,
+        });
+        if entry.seq <= moved.last_seq {
+            self.plan.stored.push(Stored::Replay);
+            self.plan.behind.push(entry);
+            return;
+        }
+        let before_at = moved.newest_at.or(standing.newest_at).or(standing.before_at);
+        let missing = missing(moved.last_seq, entry, before_at);
+        moved.last_seq = entry.seq;
+        moved.received_at = moved.received_at.max(entry.row.received_at);
+        if let Some((oldest_at, newest_at)) = entry.row.sampled {
+            moved.oldest_at = moved.oldest_at.or(Some(oldest_at));
+            moved.newest_at = Some(newest_at);
+            self.end_gaps(entry.stream.0, standing, oldest_at);
+        }
+        let noted_at = entry.row.received_at;
+        let noted = |missing: &Missing| NewGap {
+            place: entry.place,
+            stream: entry.stream,
+            generation: standing.generation,
+            noted_at,
+            missing: missing.clone(),
+        };
+        self.plan.gaps.extend(missing.iter().map(noted));
+        let events = entry.row.events.len() as u64;
+        self.plan.stored.push(Stored::New(News { missing, events, is_past: standing.is_past }));
+        self.plan.fresh.push(entry);
+        note_schemas(&mut self.schemas, entry.row);
+    }
+
+    /// Something came at last: the agent's gaps before it end, those of the group and those that are stored.
+    fn end_gaps(&mut self, agent_id: Uuid, standing: Standing, at: Timestamp) {
+        let Standing { generation, has_open_gaps, .. } = standing;
+        for gap in self.plan.gaps.iter_mut().filter(|gap| gap.stream.0 == agent_id && gap.generation <= generation) {
+            gap.missing.end(at);
+        }
+        let is_same = |end: &GapEnd| end.agent_id == agent_id && end.generation == generation;
+        if has_open_gaps && !self.plan.ends.iter().any(is_same) {
+            self.plan.ends.push(GapEnd { agent_id, generation, at });
+        }
+    }
+}
+
+// === impl Plan ===
+
+impl Plan<'_> {
+    fn empty() -> Self {
+        let (stored, fresh, behind, moved) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { stored, fresh, behind, moved, schemas: Vec::new(), gaps: Vec::new(), ends: Vec::new() }
+    }
+
+    /// A fresh batch is stored already, although its stream's position does not say so: it is no news after all.
+    pub(super) fn is_stored_already(&mut self, place: usize) {
+        self.stored[place] = Stored::Replay;
+        self.gaps.retain(|gap| gap.place != place);
+        if let Some(index) = self.fresh.iter().position(|entry| entry.place == place) {
+            self.behind.push(self.fresh.remove(index));
+        }
+    }
+
+    /// Judges the batches whose place is behind by the digests that are stored there. One that holds nothing but gaps has
+    /// none, and is a replay wherever it stands.
+    pub(super) fn compare(&mut self, digests: &HashMap<(Stream, i64), i64>) {
+        for entry in &self.behind {
+            let stored = digests.get(&(entry.stream, entry.seq)).map(|digest| digest.cast_unsigned());
+            if let (Some(stored), Some(own)) = (stored, entry.row.digest)
+                && stored != own
+            {
+                self.stored[entry.place] = Stored::Taken;
+            }
+        }
+    }
+
+    /// The events of the fresh batches, each with its batch.
+    pub(super) fn events(&self) -> impl Iterator<Item = (&Entry<'_>, &proto::event::Event)> {
+        self.fresh.iter().flat_map(|entry| entry.row.events.iter().map(move |event| (entry, event)))
+    }
+
+    /// So many events of each batch are new; the batches that are not named have none.
+    pub(super) fn count_events(&mut self, fresh: &HashMap<(Stream, i64), u64>) {
+        for entry in &self.fresh {
+            if let Stored::New(news) = &mut self.stored[entry.place] {
+                news.events = fresh.get(&(entry.stream, entry.seq)).copied().unwrap_or(0);
+            }
+        }
+    }
+}
+
+// === helpers ===
+
+/// The numbers after `last` that `entry` leaves empty: first what its gaps tell, in their order, then the rest. A batch
+/// that holds nothing but gaps may count its own place among them.
+fn missing(last: i64, entry: Entry<'_>, from_at: Option<Timestamp>) -> Vec<Missing> {
+    let own = i64::from(!entry.row.holds_only_gaps());
+    let mut free = BTreeMap::from([(last + 1, entry.seq - own)]);
+    free.retain(|first, last| first <= last);
+    let mut found = Vec::new();
+    let gaps = entry.row.gaps.iter().filter(|gap| gap.epoch == entry.row.position.epoch);
+    for gap in gaps {
+        claim(&mut free, gap, &mut found);
+    }
+    let rest = free.into_iter().map(|(first, last)| (first, last.min(entry.seq - 1), UNEXPLAINED));
+    found.extend(rest.filter(|(first, last, _)| first <= last));
+    found.sort_unstable_by_key(|(first, ..)| *first);
+    let until_at = entry.row.sampled.map(|(oldest_at, _)| oldest_at);
+    found.into_iter().map(|(first, last, reason)| Missing::new((first, last), reason, from_at, until_at)).collect()
+}
+
+/// Takes what `gap` says is lost from what is `free`.
+fn claim<'g>(free: &mut BTreeMap<i64, i64>, gap: &'g Gap, found: &mut Vec<(i64, i64, &'g str)>) {
+    let (first, last) = (to_place(gap.first_seq), to_place(gap.last_seq));
+    let hit = free.iter().map(|(from, to)| (*from, *to)).filter(|(from, to)| first <= *to && *from <= last);
+    for (from, to) in hit.collect::<Vec<_>>() {
+        if first > last {
+            return;
+        }
+        free.remove(&from);
+        if from < first {
+            free.insert(from, first - 1);
+        }
+        if last < to {
+            free.insert(last + 1, to);
+        }
+        found.push((from.max(first), to.min(last), &gap.reason));
+    }
+}
+
+/// A number that a gap names, as SQL has it: there is no place beyond.
+fn to_place(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+fn note_schemas<'a>(schemas: &mut BTreeMap<(Uuid, i64), Definition<'a>>, batch: &'a BatchRow) {
+    for schema in &batch.schemas {
+        let schema_id = schema_id_to_bigint(schema.schema_id);
+        let entry = schemas.entry((schema.agent_id, schema_id)).or_insert_with(|| Definition {
+            agent_id: schema.agent_id,
+            schema_id,
+            encoded: &schema.definition,
+            refreshed_at: batch.received_at,
+        });
+        entry.refreshed_at = entry.refreshed_at.max(batch.received_at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::message::Position;
+    use proto::sample::SchemaId;
+
+    fn ms(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    /// A batch with samples from `10 * seq` to `10 * seq + 5`.
+    fn batch(agent: u128, epoch: u128, seq: u64) -> BatchRow {
+        let at = i64::try_from(seq).unwrap_or(i64::MAX);
+        BatchRow {
+            agent_id: Uuid::from_u128(agent),
+            position: Position { epoch, seq },
+            received_at: ms(at),
+            payload: Vec::new(),
+            schemas: Vec::new(),
+            digest: Some(seq),
+            gaps: Vec::new(),
+            sampled: Some((ms(at.saturating_mul(10)), ms(at.saturating_mul(10).saturating_add(5)))),
+            events: Vec::new(),
+            service: String::new(),
+        }
+    }
+
+    fn gap(epoch: u128, first_seq: u64, last_seq: u64, reason: &str) -> Gap {
+        Gap { epoch, first_seq, last_seq, reason: reason.into() }
+    }
+
+    /// A batch that holds nothing but gaps.
+    fn gaps(seq: u64, gaps: Vec<Gap>) -> BatchRow {
+        BatchRow { digest: None, sampled: None, gaps, ..batch(1, 9, seq) }
+    }
+
+    fn standing(last_seq: i64) -> Standing {
+        Standing { last_seq, generation: 7, ..Standing::default() }
+    }
+
+    fn plan(rows: &[BatchRow], standing: Standing) -> Plan<'_> {
+        let group = Group::try_new(rows).expect("fits");
+        group.plan(&group.streams.iter().map(|(stream, _)| (*stream, standing)).collect())
+    }
+
+    /// What is missing: first, last, reason, and the window's ends.
+    fn found<'a>(plan: &'a Plan<'_>) -> Vec<(u64, u64, &'a str, Option<i64>, Option<i64>)> {
+        let at = |at: Option<Timestamp>| at.map(Timestamp::as_millis);
+        let gaps = plan.gaps.iter().map(|gap| &gap.missing);
+        gaps.map(|m| (m.first_seq, m.last_seq, m.reason.as_str(), at(m.from_at), at(m.until_at))).collect()
+    }
+
+    #[test]
+    fn a_group_is_judged_in_its_own_order() {
+        let rows = [batch(1, 9, 3), batch(1, 9, 3), batch(1, 9, 7), batch(2, 9, 1), batch(1, 9, 5)];
+        let plan = plan(&rows, standing(0));
+        let is_new: Vec<bool> = plan.stored.iter().map(|stored| matches!(stored, Stored::New(_))).collect();
+        assert_eq!(is_new, [true, false, true, true, false]);
+        assert_eq!(plan.fresh.iter().map(|entry| entry.place).collect::<Vec<_>>(), [0, 2, 3]);
+        assert_eq!(plan.behind.iter().map(|entry| entry.place).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(plan.moved.iter().map(|moved| moved.last_seq).collect::<Vec<_>>(), [7, 1]);
+        let lacks = [(1, 2, UNEXPLAINED, None, Some(30)), (4, 6, UNEXPLAINED, Some(35), Some(70))];
+        assert_eq!(found(&plan), lacks);
+    }
+
+    #[test]
+    fn a_group_of_replays_changes_nothing() {
+        let mut row = batch(1, 9, 3);
+        let schema_id = SchemaId(u64::MAX);
+        row.schemas.push(super::super::SchemaRow { agent_id: row.agent_id, schema_id, definition: vec![1] });
+        let rows = [row];
+        let plan = plan(&rows, standing(3));
+        assert_eq!(plan.stored, [Stored::Replay]);
+        assert!(plan.fresh.is_empty() && plan.moved.is_empty() && plan.schemas.is_empty() && plan.gaps.is_empty());
+    }
+
+    #[test]
+    fn one_number_that_does_not_fit_refuses_the_group() {
+        assert!(Group::try_new(&[batch(1, 9, 1), batch(1, 9, u64::MAX)]).is_err());
+    }
+
+    #[test]
+    fn each_number_is_missing_once_under_the_reason_that_is_told_first() {
+        let told =
+            vec![gap(9, 4, 6, "corrupt"), gap(9, 1, 9, "spool_full"), gap(9, 20, 30, "corrupt"), gap(8, 7, 7, "x")];
+        let rows = [gaps(12, told)];
+        let plan = plan(&rows, standing(2));
+        let reasons: Vec<_> = found(&plan).into_iter().map(|(first, last, reason, ..)| (first, last, reason)).collect();
+        assert_eq!(reasons, [(3, 3, "spool_full"), (4, 6, "corrupt"), (7, 9, "spool_full"), (10, 11, UNEXPLAINED)]);
+    }
+
+    #[test]
+    fn a_gaps_own_place_is_missing_and_that_of_a_batch_which_holds_more_is_not() {
+        let whole = gap(9, 0, u64::MAX, "corrupt");
+        let (alone, beside) = ([gaps(3, vec![whole.clone()])], [BatchRow { gaps: vec![whole], ..batch(1, 9, 3) }]);
+        assert_eq!(found(&plan(&alone, standing(0)))[..], [(1, 3, "corrupt", None, None)]);
+        assert_eq!(found(&plan(&beside, standing(0)))[..], [(1, 2, "corrupt", None, Some(30))]);
+        let turned = [gaps(1, vec![gap(9, u64::MAX, 0, "corrupt")])];
+        assert_eq!(found(&plan(&turned, standing(0)))[..], [], "it tells of nothing");
+    }
+
+    #[test]
+    fn a_gap_lies_between_the_samples_around_it_also_over_several_batches_and_epochs() {
+        let open = Standing { before_at: Some(ms(4)), has_open_gaps: true, ..standing(0) };
+        let rows = [gaps(2, vec![gap(9, 1, 2, "corrupt")]), gaps(3, vec![gap(9, 3, 3, "corrupt")]), batch(1, 9, 4)];
+        let found_open = plan(&rows[..2], open);
+        assert_eq!(found(&found_open), [(1, 2, "corrupt", Some(4), None), (3, 3, "corrupt", Some(4), None)]);
+        assert!(found_open.ends.is_empty());
+        let closed = plan(&rows, open);
+        assert_eq!(found(&closed), [(1, 2, "corrupt", Some(4), Some(40)), (3, 3, "corrupt", Some(4), Some(40))]);
+        assert_eq!(closed.ends.iter().map(|end| (end.generation, end.at)).collect::<Vec<_>>(), [(7, ms(40))]);
+        assert_eq!((closed.moved[0].oldest_at, closed.moved[0].newest_at), (Some(ms(40)), Some(ms(45))));
+    }
+
+    #[test]
+    fn a_window_whose_clock_ran_back_is_the_time_between_all_the_same() {
+        let rows = [batch(1, 9, 100), BatchRow { sampled: Some((ms(7), ms(8))), ..batch(1, 9, 102) }];
+        let standing = Standing { newest_at: Some(ms(500)), ..standing(99) };
+        assert_eq!(found(&plan(&rows, standing)), [(101, 101, UNEXPLAINED, Some(7), Some(1005))]);
+    }
+
+    #[test]
+    fn a_place_is_taken_where_another_digest_is_stored_and_not_where_either_is_none() {
+        let rows = [batch(1, 9, 1), batch(1, 9, 2), batch(1, 9, 3), gaps(4, vec![gap(9, 4, 4, "corrupt")])];
+        let mut plan = plan(&rows, standing(4));
+        let stream = rows[0].agent_id;
+        let at = |seq| ((stream, Uuid::from_u128(9)), seq);
+        plan.compare(&HashMap::from([(at(1), 1), (at(2), 77), (at(4), 77)]));
+        assert_eq!(plan.stored, [Stored::Replay, Stored::Taken, Stored::Replay, Stored::Replay]);
+    }
+}
