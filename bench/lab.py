@@ -115,7 +115,8 @@ class Lab:
         """An agent with a new spool; it is started, not awaited."""
         return self.start("agent", [
             binary("monitoring-agent"), "run", "--aggregator", aggregator, "--service", service,
-            "--spool-dir", self.dir / f"spool-{service}", "--listen-http", "127.0.0.1:0", *more,
+            "--spool-dir", self.dir / f"spool-{service}", "--listen-http", "127.0.0.1:0",
+            "--listen-report", "127.0.0.1:0", *more,
         ])
 
     def watched(self, arguments):

@@ -1,7 +1,7 @@
 //! The agent put together: every stage, every channel, and the order in which they end.
 //!
-//! Drain order: `collect` (nothing new comes in) → `uplink` (what is left is delivered, then goodbye) → `keep` (the
-//! spool is closed) → `http` (the status stays readable until the last).
+//! Drain order: `collect` and `receive` (nothing new comes in, who waits is answered) → `uplink` (what is left is
+//! delivered, then goodbye) → `keep` (the spool is closed) → `http` (the status stays readable until the last).
 
 use crate::collect::own::Own;
 use crate::collect::watch::{Runner, Watch};
@@ -10,9 +10,11 @@ use crate::config::{Config, Schedule};
 use crate::fail_disk::FailDisk;
 use crate::keep::{Door, Keeper};
 use crate::meters::Meters;
+use crate::receive;
 use crate::status::{self, Status};
 use crate::uplink::{Standing, Uplink};
 use proto::message::{Hello, Position};
+use proto::report::Durability;
 use proto::telemetry::Telemetry;
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
@@ -31,6 +33,8 @@ pub use crate::collect::own::NAME as OWN;
 
 /// How long the running passes may take to end.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(1);
+/// How long services that wait may take to hear their answers.
+const RECEIVE_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the uplink may take to deliver the rest and say goodbye.
 const UPLINK_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the spool may take to close: two syncs on a slow disk.
@@ -57,6 +61,14 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The same, of the services' door.
+    #[error("cannot listen for services on {address}; set --listen-report to a free address of loopback, or to off")]
+    ListenReport {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
     /// No more threads.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -66,6 +78,7 @@ pub enum StartError {
 pub struct App {
     drain: Drain,
     http: SocketAddr,
+    report: Option<SocketAddr>,
 }
 
 impl App {
@@ -77,12 +90,15 @@ impl App {
             .await
             .map_err(|source| StartError::Listen { address: config.listen_http, source })?;
         let http = listener.local_addr().unwrap_or(config.listen_http);
+        let services = listen_report(config).await?;
+        let report_address = services.as_ref().and_then(|listener| listener.local_addr().ok());
         let boot_id = boot_id(&config.proc);
         let (spool, report) = open_spool(config, &boot_id)?;
-        let (keeper, door) = Keeper::new(spool, config.spool.max_bytes, clock.clone(), meters.spool.clone());
+        let (keeper, door) = Keeper::new(spool, config.spool.max_bytes, clock.clone(), meters.keep.clone());
 
         let mut drain = Drain::new(asked);
         let collect = drain.phase("collect", COLLECT_DEADLINE);
+        let receive = drain.phase("receive", RECEIVE_DEADLINE);
         let uplink = drain.phase("uplink", UPLINK_DEADLINE);
         let keep = drain.phase("keep", KEEP_DEADLINE);
         let serve = drain.phase("http", HTTP_DEADLINE);
@@ -94,6 +110,11 @@ impl App {
             stopping.1.stop();
         });
         let watches = start_collectors(config, &clock, &telemetry, &meters, &door, &collect)?;
+        if let Some(listener) = services {
+            let durability = durability(config.spool.mode);
+            let meters = meters.receive.clone();
+            receive.spawn("receive", receive::serve(listener, door.clone(), durability, meters, receive.token()));
+        }
         let standing = Arc::<Standing>::default();
         let sender = Uplink {
             url: config.aggregator.clone(),
@@ -105,14 +126,20 @@ impl App {
             standing: standing.clone(),
         };
         uplink.spawn("uplink", sender.run(uplink.token()));
-        let status = Status { config: config.clone(), report, telemetry, watches, door, clock, standing };
+        let config = config.clone();
+        let status = Status { config, report, telemetry, watches, door, clock, standing, report_address };
         serve.spawn("http", status::serve(listener, Arc::new(status), serve.token()));
-        Ok(Self { drain, http })
+        Ok(Self { drain, http, report: report_address })
     }
 
     /// Where the agent's own pages are.
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where services hand in what they report; `None` where that is switched off.
+    pub fn report(&self) -> Option<SocketAddr> {
+        self.report
     }
 
     /// Runs until it is asked to end, or a fault, then ends in order.
@@ -160,6 +187,20 @@ fn disk() -> Arc<dyn Fs> {
     if cfg!(debug_assertions) { Arc::new(FailDisk) } else { Arc::new(RealDisk) }
 }
 
+async fn listen_report(config: &Config) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = config.listen_report else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    listener.map(Some).map_err(|source| StartError::ListenReport { address, source })
+}
+
+/// What services are told of what they handed in.
+fn durability(mode: spool::Mode) -> Durability {
+    match mode {
+        spool::Mode::Durable => Durability::Durable,
+        spool::Mode::Fast => Durability::Fast,
+    }
+}
+
 fn open_spool(config: &Config, boot_id: &str) -> Result<(Spool, OpenReport), StartError> {
     let options = spool::Options::new(config.spool.mode, config.spool.max_bytes, boot_id);
     let failed = |source| StartError::Spool { dir: config.spool.dir.display().to_string(), source: Box::new(source) };
@@ -198,7 +239,7 @@ fn start_collectors(
         let make = move |now| collector(name, &config, &telemetry, &meters, now);
         let (keep, stop) = mpsc::sync_channel(0);
         let (door, watch, all, clock) = (door.clone(), watch.clone(), all.clone(), clock.clone());
-        let deliver = move |folded| door.deliver(folded);
+        let deliver = move |folded| _ = door.deliver(folded);
         let runner = Runner { watch, all, clock, start, stop, deliver };
         phase.spawn_thread(name, move || runner.run(make)).map_err(StartError::Thread)?;
         stops.push(keep);

@@ -113,6 +113,7 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
             instance = config.instance,
             aggregator = config.aggregator,
             http = %app.http(),
+            report = app.report().map(tracing::field::display),
             "agent runs"
         );
         app.run().await.map_err(anyhow::Error::from)

@@ -20,6 +20,8 @@ use uuid::Uuid;
 pub const AGGREGATOR: &str = "http://127.0.0.1:7400";
 /// Where the agent's own pages are by default. Loopback: they are for the pod's neighbours and probes.
 pub const LISTEN_HTTP: &str = "127.0.0.1:7481";
+/// Where services hand in what they report, by default.
+pub const LISTEN_REPORT: &str = "127.0.0.1:7482";
 /// How often the fast collectors read.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 /// How often the slow ones (file systems, the agent itself) read: their values move in minutes.
@@ -52,6 +54,8 @@ pub struct Config {
     pub interval: Duration,
     /// Where `/metrics`, `/healthz` and `/status` are served; port 0 takes a free one.
     pub listen_http: SocketAddr,
+    /// Where services hand in what they report: on loopback; `None` switches it off. Port 0 takes a free one.
+    pub listen_report: Option<SocketAddr>,
     /// How log lines look.
     pub log_format: log::Format,
     /// Which log lines there are: a level, or `module=level` pairs.
@@ -139,6 +143,9 @@ pub struct Overrides {
     /// Address of the agent's own pages; port 0 takes a free one
     #[arg(long, env = "MONITORING_LISTEN_HTTP", value_name = "ADDRESS")]
     pub listen_http: Option<String>,
+    /// Address on loopback where services hand in events, or "off"; port 0 takes a free one
+    #[arg(long, env = "MONITORING_LISTEN_REPORT", value_name = "ADDRESS")]
+    pub listen_report: Option<String>,
     /// Process to watch: a pid, a name, or "neighbour"
     #[arg(long, env = "MONITORING_PROCESS", value_name = "TARGET")]
     pub process: Option<String>,
@@ -188,6 +195,7 @@ fn read_root(document: &Document, overrides: &Overrides, host_name: &str) -> Con
     let interval = root.pick("interval", "interval", overrides.interval.as_deref(), check_interval);
     let interval = interval.unwrap_or(INTERVAL);
     let listen_http = root.pick("listen_http", "listen-http", overrides.listen_http.as_deref(), check_address);
+    let listen_report = root.pick("listen_report", "listen-report", overrides.listen_report.as_deref(), check_report);
     let (log_format, log_level) = read_log(&root, overrides);
     let backoff = read_backoff(&root);
     let spool = read_spool(&root, overrides);
@@ -202,6 +210,7 @@ fn read_root(document: &Document, overrides: &Overrides, host_name: &str) -> Con
         clinic_id,
         interval,
         listen_http: listen_http.unwrap_or_else(|| LISTEN_HTTP.parse().expect("a constant address")),
+        listen_report: listen_report.unwrap_or_else(|| Some(LISTEN_REPORT.parse().expect("a constant address"))),
         log_format,
         log_level,
         backoff,
@@ -349,6 +358,16 @@ fn check_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an address; write it like {LISTEN_HTTP}"))
 }
 
+/// Loopback alone, or off: whoever can connect is believed.
+fn check_report(text: &str) -> Result<Option<SocketAddr>, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(Some(address)),
+        Ok(_) => Err(format!("{text:?} is not on loopback, and whoever can connect is believed; use {LISTEN_REPORT}")),
+        Err(_) if text == "off" => Ok(None),
+        Err(_) => Err(format!("{text:?} is neither an address nor off; write it like {LISTEN_REPORT}")),
+    }
+}
+
 fn check_mode(text: &str) -> Result<spool::Mode, String> {
     match text {
         "durable" => Ok(spool::Mode::Durable),
@@ -389,7 +408,7 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_reported_at_once_with_their_places() {
-        let text = "aggregator: ftp://x\nclinic_id: 42\ninterval: 1ms\nlisten_http: here\nspool:\n  max_bytes: 1KiB\n  mode: lazy\n\
+        let text = "aggregator: ftp://x\nclinic_id: 42\ninterval: 1ms\nlisten_http: here\nlisten_report: 0.0.0.0:7482\nspool:\n  max_bytes: 1KiB\n  mode: lazy\n\
             collectors:\n  host: {interval: 2x}\n  process: {target: ''}\n  gpu: {}\nlog: {format: xml, level: inof}\nextra: 1\n";
         insta::assert_snapshot!(read(text, &Overrides::default()).unwrap_err(), @r#"
         service is not set; set it with --service, MONITORING_SERVICE or `service:`
@@ -397,14 +416,15 @@ mod tests {
         2:12: clinic_id "42" is not a uuid
         3:11: interval "1ms" is not between 100ms and 120s
         4:14: listen_http "here" is not an address; write it like 127.0.0.1:7481
-        6:14: spool.max_bytes must be at least 33554432 bytes (32MiB)
-        7:9: spool.mode "lazy" is neither durable nor fast
-        9:20: collectors.host.interval "2x" is not a duration such as 30s, 5m or 1h30m (units y w d h m s ms, in this order)
-        10:21: collectors.process.target must be a pid, a name, "neighbour" or "none"
-        11:3: collectors.gpu is not a field; known here: host, cgroup, agent, filesystem, process
-        12:15: log.format "xml" is neither text nor json
-        12:27: log.level "inof" is not a log level; use off, error, warn, info, debug, trace, or pairs like sqlx=warn
-        13:1: extra is not a field; known here: aggregator, service, instance, clinic_id, interval, listen_http, log, backoff, spool, collectors, proc
+        5:16: listen_report "0.0.0.0:7482" is not on loopback, and whoever can connect is believed; use 127.0.0.1:7482
+        7:14: spool.max_bytes must be at least 33554432 bytes (32MiB)
+        8:9: spool.mode "lazy" is neither durable nor fast
+        10:20: collectors.host.interval "2x" is not a duration such as 30s, 5m or 1h30m (units y w d h m s ms, in this order)
+        11:21: collectors.process.target must be a pid, a name, "neighbour" or "none"
+        12:3: collectors.gpu is not a field; known here: host, cgroup, agent, filesystem, process
+        13:15: log.format "xml" is neither text nor json
+        13:27: log.level "inof" is not a log level; use off, error, warn, info, debug, trace, or pairs like sqlx=warn
+        14:1: extra is not a field; known here: aggregator, service, instance, clinic_id, interval, listen_http, listen_report, log, backoff, spool, collectors, proc
         "#);
     }
 
@@ -448,6 +468,18 @@ mod tests {
         assert!(url("http://aggregator").unwrap_err().contains("has no port"));
         let refused = url("http://user:hunter2@aggregator:7400").unwrap_err();
         assert!(refused.contains("a user or a password") && !refused.contains("hunter2"), "{refused}");
+    }
+
+    #[test]
+    fn the_services_door_is_on_loopback_or_off() {
+        let door = |text: &str| {
+            let flags = Overrides { listen_report: Some(text.into()), ..Overrides::default() };
+            read("service: agenda", &flags).map(|config| config.listen_report)
+        };
+        assert_eq!(door("off"), Ok(None));
+        assert_eq!(door("[::1]:0").map(|address| address.is_some()), Ok(true));
+        assert!(door("10.0.0.1:7482").unwrap_err().contains("--listen-report: \"10.0.0.1:7482\" is not on loopback"));
+        assert!(door("here").unwrap_err().contains("neither an address nor off"));
     }
 
     #[test]

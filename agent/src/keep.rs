@@ -1,36 +1,45 @@
 //! The keeper: the one thread that owns the spool.
 //!
-//! Passes come in from the collectors and leave as records; records go out to the uplink's session within a window, and
-//! the session's outcomes (acked, refused) come back. Everything that touches the disk happens here, so that nobody
-//! else ever waits for it.
+//! Passes come in from the collectors and leave as records; records come in from whoever waits for them to be kept; both
+//! go out to the uplink's session within a window, and the session's outcomes (acked, refused, place taken) come back.
+//! Everything that touches the disk happens here, so that nobody else ever waits for it unasked.
 //!
 //! ```text
-//!  collectors ─► inbox ─► Batch ─► Spool ─► session (at most WINDOW_BATCHES unacked) ─► uplink
-//!                                    ▲ outcomes (Link) ◄──────────────────────────────────┘
+//!  collectors ─► inbox ─► Batch ─┐
+//!                                ├─► Spool ─► session (at most a window unacked) ─► uplink
+//!  receive ◄──── handed ◄── answer    ▲ outcomes (Link) ◄────────────────────────────┘
 //! ```
+//! *Group commit* (`keep/commit.rs`): all that has come in is appended, synced once, and only then answered. While the
+//! disk syncs, the next group gathers, so that the more wait, the more share a sync.
+//!
 //! What does not become a record (too large, no room, a failing disk, a full inbox) is counted by reason and told to the
 //! aggregator by a *skip* in the spool, before the next record. Until the disk takes it, it is a number in memory: one
-//! for each reason, so that it is bounded.
+//! for each reason, so that it is bounded. Records that somebody waits for are not told so: who waits is told.
 //!
-//! Limits: [`INBOX_PASSES`], [`WINDOW_BATCHES`]; the spool's own.
+//! *Names*: where the aggregator shows that the spool was set back (it has later records of our epoch), a new epoch
+//! begins; where it has another record in one's place, that record gets a new place.
+//!
+//! Limits: [`INBOX_PASSES`], [`HANDED_MAX`], [`HANDED_MAX_BYTES`], `WINDOW_BATCHES`, [`WINDOW_BYTES`]; the spool's own.
 
+mod commit;
 mod complaint;
 mod door;
 mod tally;
 
-pub use door::{Door, Progress};
+pub use door::{Door, Progress, Receipt};
+pub use tally::epoch_word;
 
 use crate::batch::Batch;
-use crate::meters::SpoolMeters;
+use crate::meters::KeepMeters;
 use complaint::Complaint;
-use door::{Event, Inside};
+use door::{Event, Inside, Opened};
 use proto::limits::WINDOW_BATCHES;
 use proto::message::Position;
 use proto::sample::Gap;
 use runtime::clock::Clock;
 use runtime::fail_point;
 use runtime::log::chain;
-use spool::{Class, MAX_SKIP, Mode, Next, Reason, Spool, Stats};
+use spool::{Mode, NewEpoch, Next, NotMoved, Reason, Spool, Stats};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -39,6 +48,12 @@ use tokio::sync::mpsc;
 
 /// Passes that wait for the keeper while the disk is slow: a minute of five sources at one second.
 pub const INBOX_PASSES: usize = 300;
+/// Records that somebody waits for while the disk is at the ones before: far more than one service has requests open.
+pub const HANDED_MAX: usize = 1024;
+/// Bytes of them: half of what the spool holds back for one sync, so that a group is one write and one sync.
+pub const HANDED_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes that are sent ahead of their acks, beside the number of batches: the largest records would be 32 MiB of them.
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// How often the cursor is written while acks come in: what a restart sends again at the most. In mode `fast` also how
 /// often records are synced: what a loss of power may cost.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
@@ -69,6 +84,36 @@ pub enum Outcome {
     Acked(Position),
     /// This batch will never be taken. It is acked when the aggregator knows of the gap in its place.
     Refused(Position, String),
+    /// Another batch is stored in this place; everything before it is durable over there.
+    Taken(Position),
+}
+
+/// The aggregator has later records of our epoch than we gave out: the spool is an older copy of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewound {
+    /// The last place that we had given out when we said hello.
+    pub last: Position,
+    /// What is stored of that epoch over there.
+    pub stored_seq: u64,
+}
+
+/// Why a record that was handed in is not kept. Its text is for whoever handed it in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// As many wait already as may.
+    #[error("the spool's disk does not keep up: as many requests as may already wait for it; send it again later")]
+    QueueFull,
+    /// The spool did not take it, or could not make it durable. It may turn up all the same: the key tells.
+    #[error("{text}")]
+    Spool {
+        /// Why.
+        reason: Reason,
+        /// What the spool said, with the file and what to do.
+        text: String,
+    },
+    /// The agent ends.
+    #[error("the agent is ending; send it again when it is back")]
+    Stopping,
 }
 
 /// The keeper.
@@ -78,13 +123,16 @@ pub struct Keeper {
     batch: Batch,
     inside: Inside,
     clock: Arc<dyn Clock>,
-    meters: SpoolMeters,
-    /// The session and what was sent on it, oldest first.
+    meters: KeepMeters,
+    /// The session and what was sent on it, oldest first, with its bytes.
     session: Option<mpsc::Sender<Item>>,
-    sent: VecDeque<Position>,
+    sent: VecDeque<(Position, usize)>,
+    sent_bytes: usize,
     /// What is lost and not told by a skip yet.
     untold: BTreeMap<Reason, u64>,
     counted: Stats,
+    /// The epoch whose beginning has been counted.
+    epoch: Option<u128>,
     checkpoint_at: Duration,
     /// No read before this, after one that failed.
     read_at: Option<Duration>,
@@ -94,13 +142,31 @@ pub struct Keeper {
     cursor_fault: Complaint,
 }
 
+// === impl NotKept ===
+
+impl NotKept {
+    /// The word under which it is counted.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Spool { reason, .. } => reason.as_str(),
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// Whether there is no room, rather than something that does not work.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::Spool { reason: Reason::SpoolFull | Reason::DiskFull, .. })
+    }
+}
+
 // === impl Keeper ===
 
 impl Keeper {
     /// Takes over an open spool.
-    pub fn new(spool: Spool, max_bytes: u64, clock: Arc<dyn Clock>, meters: SpoolMeters) -> (Self, Door) {
-        meters.max_bytes.set(max_bytes as f64);
-        let (door, inside) = door::open();
+    pub fn new(spool: Spool, max_bytes: u64, clock: Arc<dyn Clock>, meters: KeepMeters) -> (Self, Door) {
+        meters.spool.max_bytes.set(max_bytes as f64);
+        let (door, inside) = door::open(last_of(&spool), meters.passes.clone(), meters.events.clone());
         let checkpoint_at = clock.monotonic() + CHECKPOINT_EVERY;
         let keeper = Self {
             mode: spool.stats().mode,
@@ -111,8 +177,10 @@ impl Keeper {
             meters,
             session: None,
             sent: VecDeque::with_capacity(WINDOW_BATCHES),
+            sent_bytes: 0,
             untold: BTreeMap::new(),
             counted: Stats::default(),
+            epoch: None,
             checkpoint_at,
             read_at: None,
             write_fault: Complaint::default(),
@@ -128,7 +196,11 @@ impl Keeper {
         self.show();
         loop {
             let event = self.inside.inbox.recv_timeout(self.wait());
-            self.inside.lock().progress.busy_since = Some(self.clock.monotonic());
+            {
+                let mut link = self.inside.lock();
+                link.progress.busy_since = Some(self.clock.monotonic());
+                link.look_waits = false; // before we look, so that what comes now wakes us again
+            }
             match event {
                 Ok(Event::Pass(folded)) => self.batch.add(folded, self.clock.monotonic()),
                 Ok(Event::Look) | Err(RecvTimeoutError::Timeout) => {}
@@ -151,7 +223,7 @@ impl Keeper {
 
     /// Does whatever is due.
     fn step(&mut self) {
-        self.write_if_due();
+        self.commit_if_due();
         self.settle();
         self.pump();
         let now = self.clock.monotonic();
@@ -162,15 +234,15 @@ impl Keeper {
         self.show();
     }
 
-    /// Writes what has come in, and closes the spool.
+    /// Writes what has come in, answers who waits, and closes the spool.
     fn end(mut self) {
         while let Ok(event) = self.inside.inbox.try_recv() {
             if let Event::Pass(folded) = event {
                 self.batch.add(folded, self.clock.monotonic());
-                self.write_if_due();
+                self.commit_if_due();
             }
         }
-        self.write();
+        self.commit_rest();
         self.settle();
         self.show();
         match self.spool.close() {
@@ -179,77 +251,9 @@ impl Keeper {
         }
     }
 
-    fn write_if_due(&mut self) {
-        if self.batch.due_at().is_some_and(|due| due <= self.clock.monotonic()) {
-            self.write();
-        }
-    }
-
-    /// Makes the batch a record, after a skip for what was lost before it. In mode `durable` both are synced.
-    fn write(&mut self) {
-        let turned_away = std::mem::take(&mut self.inside.lock().turned_away);
-        self.lose(Reason::QueueFull, turned_away);
-        let passes = self.batch.passes() as u64;
-        if passes == 0 && self.untold.is_empty() {
-            return;
-        }
-        self.tell_losses();
-        let is_taken = passes > 0 && self.append(passes);
-        // In mode `fast` a record is accepted when it is taken, and nobody was promised a sync.
-        let is_safe = self.mode == Mode::Fast || self.sync();
-        let now = self.clock.monotonic();
-        let progress = &mut self.inside.lock().progress;
-        if is_taken && is_safe {
-            (progress.written_at, progress.failing_since) = (Some(now), None);
-        } else if !is_safe {
-            progress.failing_since.get_or_insert(now);
-        }
-    }
-
-    /// Appends the batch. Whether the spool took it.
-    fn append(&mut self, passes: u64) -> bool {
-        let now = self.clock.monotonic();
-        let (label, reason, error) = match self.batch.take() {
-            Err(error) => (error.reason(), Reason::TooLarge, chain(&error)),
-            Ok(record) => match self.spool.append(Class::Ordinary, &record) {
-                Ok(_) => {
-                    if self.write_fault.is_over() {
-                        tracing::info!("the spool takes records again");
-                    }
-                    return true;
-                }
-                Err(error) => (reason_of(&error).as_str(), reason_of(&error), chain(&error)),
-            },
-        };
-        self.meters.passes_dropped.with_label_values(&[label]).inc_by(passes);
-        self.lose(reason, 1);
-        if self.write_fault.is_news(reason.as_str(), now) {
-            tracing::error!(error, passes, "batch dropped; more of the same is counted, and told once a minute");
-        }
-        if matches!(reason, Reason::DiskFull | Reason::DiskError) {
-            self.inside.lock().progress.failing_since.get_or_insert(now);
-        }
-        false
-    }
-
-    /// Syncs the spool. Whether all of it is durable.
-    fn sync(&mut self) -> bool {
-        let Err(error) = self.spool.sync() else {
-            fail_point::hit("agent.synced");
-            if self.sync_fault.is_over() {
-                tracing::info!("the spool is durable again");
-            }
-            return true;
-        };
-        if self.sync_fault.is_news("sync", self.clock.monotonic()) {
-            tracing::error!(error = chain(&error), "spool not durable; it will be written elsewhere");
-        }
-        false
-    }
-
     fn checkpoint(&mut self, now: Duration) {
         if self.mode == Mode::Fast {
-            self.sync();
+            drop(self.sync());
         }
         match self.spool.checkpoint() {
             Ok(()) => drop(self.cursor_fault.is_over()),
@@ -261,44 +265,27 @@ impl Keeper {
         }
     }
 
-    /// Notes records that will never be.
-    fn lose(&mut self, reason: Reason, records: u64) {
-        if records > 0 {
-            *self.untold.entry(reason).or_default() += records;
-        }
-    }
-
-    /// Gives what is lost its seqs, so that the aggregator hears of it where it would have been.
-    fn tell_losses(&mut self) {
-        while let Some(mut entry) = self.untold.first_entry() {
-            let told = (*entry.get()).min(MAX_SKIP);
-            // What the disk does not take now, it may later.
-            if self.spool.skip(*entry.key(), told).is_err() {
-                return;
-            }
-            *entry.get_mut() -= told;
-            if *entry.get() == 0 {
-                entry.remove();
-            }
-        }
-    }
-
     /// Takes over a new session, and what the session heard.
     fn settle(&mut self) {
         let (opened, outcomes) = {
             let mut link = self.inside.lock();
             (link.opened.take(), std::mem::take(&mut link.outcomes))
         };
-        if let Some(session) = opened {
-            self.session = Some(session);
+        if let Some(Opened { items, rewound }) = opened {
+            self.session = Some(items);
             self.sent.clear();
+            self.sent_bytes = 0;
             self.spool.rewind();
+            if let Some(rewound) = rewound {
+                self.begin_again(rewound);
+            }
         }
         for outcome in outcomes {
             // A position of an earlier session is not known any more, and is said again by this one.
             let known = match outcome {
                 Outcome::Acked(position) => self.acked(position),
                 Outcome::Refused(position, why) => self.refused(position, &why),
+                Outcome::Taken(position) => self.taken(position),
             };
             if let Err(error) = known {
                 tracing::debug!(error = chain(&error), "outcome ignored");
@@ -306,19 +293,65 @@ impl Keeper {
         }
     }
 
-    fn acked(&mut self, position: Position) -> Result<(), spool::NotRead> {
-        if let Some(index) = self.sent.iter().position(|sent| *sent == position) {
-            self.sent.drain(..=index);
+    /// The spool was set back: another record may have been sent under each name that it would give next.
+    fn begin_again(&mut self, Rewound { last, stored_seq }: Rewound) {
+        if self.spool.epoch() != last.epoch {
+            return; // it has another one since
         }
+        tracing::warn!(
+            stored_seq,
+            last_seq = last.seq,
+            epoch = format!("{:032x}", last.epoch),
+            "the aggregator has more of this spool than the spool itself: it was set back or copied; a new epoch begins"
+        );
+        if let Err(error) = self.spool.begin_epoch(NewEpoch::Rewound) {
+            tracing::error!(error = chain(&error), "no new epoch; nothing is sent until there is one");
+            self.session = None;
+        }
+        self.note_last();
+    }
+
+    fn acked(&mut self, position: Position) -> Result<(), spool::NotRead> {
         self.spool.ack(to_spool(position))?;
         fail_point::hit("agent.acked");
-        self.inside.lock().progress.acked_at = Some(self.clock.monotonic());
+        self.arrived(position);
         Ok(())
+    }
+
+    /// Everything up to this position is settled.
+    fn arrived(&mut self, position: Position) {
+        if let Some(index) = self.sent.iter().position(|(sent, _)| *sent == position) {
+            self.sent_bytes -= self.sent.drain(..=index).map(|(_, bytes)| bytes).sum::<usize>();
+        }
+        self.inside.lock().progress.acked_at = Some(self.clock.monotonic());
     }
 
     fn refused(&mut self, position: Position, why: &str) -> Result<(), spool::NotRead> {
         self.spool.refuse(to_spool(position), why)?;
         tracing::error!(seq = position.seq, why, "a batch is refused for good; it lies in the spool's dead folder");
+        Ok(())
+    }
+
+    /// Gives a record another place, since its own is another one's over there.
+    fn taken(&mut self, position: Position) -> Result<(), spool::NotRead> {
+        let moved = self.spool.readmit(to_spool(position));
+        self.note_last();
+        match moved {
+            Ok(new) => {
+                self.arrived(position);
+                tracing::warn!(
+                    seq = position.seq,
+                    new_seq = new.seq,
+                    "another record is stored in this place; it moved"
+                );
+            }
+            Err(NotMoved::NotRead(error)) => return Err(error),
+            Err(error) => {
+                // It stays where it is; the next session hears of it again.
+                tracing::error!(seq = position.seq, error = chain(&error), "a record could not be given another place");
+                self.session = None;
+            }
+        }
         Ok(())
     }
 
@@ -330,15 +363,16 @@ impl Keeper {
             return;
         }
         self.read_at = None;
-        while self.sent.len() < WINDOW_BATCHES {
-            let (position, item) = match self.spool.read_next() {
+        while self.sent.len() < WINDOW_BATCHES && self.sent_bytes < WINDOW_BYTES {
+            let (position, bytes, item) = match self.spool.read_next() {
                 Ok(Next::Record(record)) => {
                     let position = Position { epoch: record.position.epoch, seq: record.position.seq };
-                    (position, Item::Record { position, bytes: record.payload.to_vec() })
+                    let bytes = record.payload.to_vec();
+                    (position, bytes.len(), Item::Record { position, bytes })
                 }
                 Ok(Next::Gap(spool::Gap { epoch, first_seq, last_seq, reason })) => {
                     let reason = reason.as_str().into();
-                    (Position { epoch, seq: last_seq }, Item::Gap(Gap { epoch, first_seq, last_seq, reason }))
+                    (Position { epoch, seq: last_seq }, 0, Item::Gap(Gap { epoch, first_seq, last_seq, reason }))
                 }
                 Ok(Next::Empty | Next::WindowFull) => break,
                 Err(error) => {
@@ -354,18 +388,36 @@ impl Keeper {
                 self.session = None;
                 return;
             }
-            self.sent.push_back(position);
+            self.sent.push_back((position, bytes));
+            self.sent_bytes += bytes;
         }
         if self.read_fault.is_over() {
             tracing::info!("the spool is readable again");
         }
     }
 
+    /// Shows the last place that the spool has given out: before anything of it is sent, so that a hello never says less.
+    fn note_last(&self) {
+        self.inside.lock().last = last_of(&self.spool);
+    }
+
+    /// Counts a new epoch, once.
+    fn count_epoch(&mut self, stats: &Stats) {
+        let epoch = Some(self.spool.epoch());
+        if self.epoch != epoch
+            && let Some(why) = stats.new_epoch
+        {
+            self.meters.spool.epochs.with_label_values(&[epoch_word(why)]).inc();
+        }
+        self.epoch = epoch;
+    }
+
     /// Shows the spool's counts as metrics and to the door.
     fn show(&mut self) {
         let now = self.spool.stats();
         let before = std::mem::replace(&mut self.counted, now);
-        tally::count(&self.meters, &before, &now);
+        tally::count(&self.meters.spool, &before, &now);
+        self.count_epoch(&now);
         if now.evicted_bytes > before.evicted_bytes {
             // Once in a segment. Which times it held, nobody knows without reading it; the gap is told by its seqs.
             let (records, bytes) =
@@ -386,14 +438,8 @@ pub fn gap_of_refused(Position { epoch, seq }: Position) -> Gap {
     Gap { epoch, first_seq: seq, last_seq: seq, reason: Reason::Refused.as_str().into() }
 }
 
-/// Why the records are lost that the spool did not take.
-fn reason_of(refused: &spool::Refused) -> Reason {
-    match refused {
-        spool::Refused::TooLarge { .. } => Reason::TooLarge,
-        spool::Refused::Full { .. } => Reason::SpoolFull,
-        spool::Refused::NoSpace { .. } => Reason::DiskFull,
-        spool::Refused::Disk { .. } => Reason::DiskError,
-    }
+fn last_of(spool: &Spool) -> Position {
+    Position { epoch: spool.epoch(), seq: spool.last_seq() }
 }
 
 fn to_spool(position: Position) -> spool::Position {

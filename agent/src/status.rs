@@ -5,23 +5,24 @@
 //! with what it watches, as `filesystem` does with a dead mount: a restart would only hang again. `/status` and the
 //! metrics show those.
 
-mod connection;
-
 use crate::collect::watch::Watch;
 use crate::config::Config;
-use crate::keep::Door;
+use crate::entrance::{Connection, Entrance};
+use crate::keep::{Door, epoch_word};
 use crate::uplink::Standing;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use connection::Entrance;
+use axum::serve::Listener;
 use proto::exposition::{Encoder, Format};
 use proto::telemetry::Telemetry;
 use runtime::clock::Clock;
 use serde_json::{Value, json};
 use spool::OpenReport;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -34,9 +35,12 @@ const PROGRESS_INTERVALS: u32 = 3;
 /// And never judged more strictly than this: a machine under load is late, not dead.
 const PROGRESS_MIN: Duration = Duration::from_secs(10);
 
+/// Connections to the pages at a time: a probe, a scraper and a person, ten times over.
+const CONNECTIONS_MAX: usize = 32;
+
 /// The keeper may be at one thing for so long, and the disk may refuse what is written: a slow or full disk takes its
 /// time, and a restart would not help it; one that hangs is to be seen.
-pub const KEEPER_PATIENCE: Duration = Duration::from_secs(30);
+const KEEPER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the pages show.
 pub struct Status {
@@ -54,6 +58,26 @@ pub struct Status {
     pub clock: Arc<dyn Clock>,
     /// How the stream to the aggregator stands.
     pub standing: Arc<Standing>,
+    /// Where services hand in what they report; `None` where that is switched off.
+    pub report_address: Option<SocketAddr>,
+}
+
+/// The door of the pages.
+struct Visitors(Entrance);
+
+impl Listener for Visitors {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let connection = self.0.next().await;
+        let peer = connection.stream().peer_addr();
+        (connection, peer.unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))) // gone already; nobody asks for it
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
 }
 
 /// Serves the pages until `stop`.
@@ -63,7 +87,9 @@ pub async fn serve(listener: TcpListener, status: Arc<Status>, stop: Cancellatio
         .route("/healthz", get(healthz))
         .route("/status", get(show))
         .with_state(status);
-    let served = axum::serve(Entrance::new(listener), pages).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let served = axum::serve(Visitors(Entrance::new(listener, CONNECTIONS_MAX)), pages)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await;
     if let Err(error) = served {
         tracing::error!(%error, "http server failed");
     }
@@ -120,7 +146,8 @@ impl Status {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "agent_id": self.report.owner,
-            "epoch": format!("{:032x}", self.report.epoch),
+            "epoch": format!("{:032x}", self.door.last().epoch),
+            "report_address": self.report_address,
             "service": self.config.service,
             "instance": self.config.instance,
             "clinic_id": self.config.clinic_id,
@@ -152,12 +179,16 @@ impl Status {
             "failing_seconds": seconds_since(progress.failing_since, now),
             "busy_seconds": seconds_since(progress.busy_since, now),
             "last_write_seconds_ago": seconds_since(progress.written_at, now),
+            "last_durable_seconds_ago": seconds_since(progress.durable_at, now),
+            "last_seq": self.door.last().seq,
+            "new_epoch": stats.new_epoch.map(epoch_word),
             "bytes": stats.bytes,
             "max_bytes": self.config.spool.max_bytes,
             "waiting": self.door.waiting(),
             "oldest_seq": stats.oldest_seq,
             "in": stats.appended + stats.recovered,
             "out": stats.delivered,
+            "moved": stats.moved,
             "dropped": {
                 "spool_full": stats.dropped.spool_full,
                 "corrupt": stats.dropped.corrupt,

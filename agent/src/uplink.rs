@@ -5,7 +5,7 @@
 //! Certificates and tokens come with the agents' identity.
 
 mod clock_watch;
-mod schemas;
+mod flight;
 mod session;
 mod standing;
 
@@ -74,7 +74,7 @@ impl SessionError {
 pub struct Uplink {
     /// URL of the aggregator.
     pub url: String,
-    /// What the agent says of itself; the clocks are filled in for each session.
+    /// What the agent says of itself; the clocks and the last place are filled in for each session.
     pub hello: Hello,
     /// The wait between two sessions.
     pub backoff: Backoff,

@@ -170,7 +170,7 @@ fn a_collector_that_hangs_from_the_start_is_unhealthy_on_the_metrics_page_and_th
     std::fs::remove_file(&loadavg).expect("it is there");
     mknodat(CWD, &loadavg, FileType::Fifo, 0o600.into(), 0).expect("a FIFO");
     let config = configure(&proc, dir.path(), &PATIENT.replacen("60s", "100ms", 1));
-    let mut command = agent(&["run", "--config", &config, "--listen-http", "127.0.0.1:0"]);
+    let mut command = agent(&["run", "--config", &config, "--listen-http", "127.0.0.1:0", "--listen-report", "off"]);
     let mut running = Running(command.stderr(Stdio::piped()).spawn().expect("it was built"));
     let mut lines = BufReader::new(running.0.stderr.take().expect("piped")).lines().map_while(Result::ok);
     let address = lines

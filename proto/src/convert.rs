@@ -10,7 +10,7 @@
 //! `pack` bounds what is unpacked. What an agent says is always a message: [`FromAgent::Unreadable`] where it cannot be
 //! read, with the position where that can be, so that a damaged batch costs itself and not the stream.
 
-#[allow(missing_docs, dead_code, clippy::pedantic, reason = "generated; report.proto is served later")]
+#[allow(missing_docs, dead_code, clippy::pedantic, reason = "generated; request timings are served later")]
 mod v1 {
     include!(concat!(env!("OUT_DIR"), "/atendeai.monitoring.v1.rs"));
 }

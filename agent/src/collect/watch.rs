@@ -73,7 +73,7 @@ pub struct Runner<F> {
     pub start: Duration,
     /// Disconnected when the thread shall end.
     pub stop: Receiver<()>,
-    /// Takes a pass to the keeper; false when it has no room.
+    /// Takes a pass to the keeper.
     pub deliver: F,
 }
 
@@ -202,7 +202,7 @@ impl From<CollectError> for Failure {
 
 // === impl Runner ===
 
-impl<F: FnMut(Folded) -> bool> Runner<F> {
+impl<F: FnMut(Folded)> Runner<F> {
     /// Makes the collector, as of the monotonic time that `make` is given, and collects until told to stop.
     pub fn run(mut self, mut make: impl FnMut(Duration) -> Option<Box<dyn Collector>>) {
         let mut made: Option<Box<dyn Collector>> = None;
@@ -254,10 +254,8 @@ impl<F: FnMut(Folded) -> bool> Runner<F> {
         let not_numbers = fold.not_numbers() - not_numbers;
         self.watch.meters.values_dropped.with_label_values(&["not_a_number"]).inc_by(not_numbers);
         self.watch.end(self.clock.monotonic(), failure);
-        if let Some(folded) = folded
-            && !(self.deliver)(folded)
-        {
-            self.watch.meters.dropped.with_label_values(&["queue_full"]).inc();
+        if let Some(folded) = folded {
+            (self.deliver)(folded);
         }
     }
 }
@@ -321,7 +319,7 @@ mod tests {
         watch: &Arc<Watch>,
         all: &[&Arc<Watch>],
         clock: &ManualClock,
-        deliver: impl FnMut(Folded) -> bool,
+        deliver: impl FnMut(Folded),
     ) {
         let (_keep, stop) = sync_channel(0);
         let all = all.iter().map(|watch| Arc::clone(watch)).collect();
@@ -339,10 +337,7 @@ mod tests {
         let watch = watch("scripted", &meters);
         let mut delivered = 0;
         let collector = Scripted { clock: clock.clone(), script: script.to_vec() };
-        take(script.len(), collector, &watch, &[&watch], &clock, |_| {
-            delivered += 1;
-            delivered != 3
-        });
+        take(script.len(), collector, &watch, &[&watch], &clock, |_| delivered += 1);
         (watch, meters, delivered, clock)
     }
 
@@ -353,7 +348,6 @@ mod tests {
         let failures = |reason: &str| meters.collect.failures.with_label_values(&["scripted", reason]).get();
         assert_eq!(CollectError::REASONS.map(failures), [0, 0, 1, 0, 0, 1], "absent once, a panic once");
         assert_eq!(delivered, 3, "a panicking pass delivers nothing, a failing one what it could read");
-        assert_eq!(meters.collect.dropped.with_label_values(&["queue_full"]).get(), 1, "the third found no room");
         assert!(watch.is_healthy(clock.monotonic()));
     }
 
@@ -379,7 +373,7 @@ mod tests {
         let other = self::watch("other", &meters);
         let collector = || Scripted { clock: clock.clone(), script: vec!["ok"] };
         for _ in 0..2 {
-            take(1, collector(), &other, &[&watch, &other], &clock, |_| true);
+            take(1, collector(), &other, &[&watch, &other], &clock, |_| {});
             assert_eq!((overruns(), healthy()), (2, 0.0), "another collector's pass saw it, once");
         }
         watch.end(clock.monotonic(), None);
@@ -417,10 +411,7 @@ mod tests {
         let mut parts = Parts::default();
         parts.add(|cells| PanicsOnce(cells.push(&SYSTEM_CPU_USAGE_PERCENT, &[]), 0));
         let mut values = Vec::new();
-        take(3, OfParts(parts), &watch, &[&watch], &clock, |folded| {
-            values.push(folded.pass.values);
-            true
-        });
+        take(3, OfParts(parts), &watch, &[&watch], &clock, |folded| values.push(folded.pass.values));
         assert_eq!(values, [[1.0], [3.0]]);
         assert!(watch.is_healthy(clock.monotonic()));
     }
@@ -455,7 +446,7 @@ mod tests {
         let meters = Meters::new(&Telemetry::default());
         let (_keep, stop) = sync_channel(0);
         let (watch, clock) = (watch("scripted", &meters), Arc::new(ManualClock::default()));
-        let (all, deliver) = (Arc::from([watch.clone()]), |_: Folded| true);
+        let (all, deliver) = (Arc::from([watch.clone()]), |_: Folded| {});
         let runner = Runner { watch: watch.clone(), all, clock, start: Duration::ZERO, stop, deliver };
         assert!(runner.make(&mut |_| panic!("on purpose")).is_none());
         assert_eq!(meters.collect.failures.with_label_values(&["scripted", CollectError::PANIC]).get(), 1);
@@ -478,7 +469,7 @@ mod tests {
             clock: Arc::new(clock.clone()),
             start: Duration::ZERO,
             stop,
-            deliver: |_| true,
+            deliver: |_| {},
         };
         drop(sender);
         let make = move |_| -> Option<Box<dyn Collector>> {

@@ -1,15 +1,19 @@
 //! The keeper's door: what others say to it and see of it. Nobody waits here for the disk: what is handed in goes into a
-//! bounded inbox or is counted as turned away, and what is shown was noted by the keeper at its last step.
+//! bounded queue or is counted as turned away, and what is shown was noted by the keeper at its last step.
+//!
+//! Two queues: passes, which nobody waits for, and records that somebody does wait for. Each pass and each event is
+//! counted as it comes in, and counted again where it goes; until then it *waits* (`docs/conservation.md`).
 
-use super::{INBOX_PASSES, Item, Outcome};
+use super::{HANDED_MAX, HANDED_MAX_BYTES, INBOX_PASSES, Item, NotKept, Outcome, Rewound};
 use crate::fold::Folded;
+use crate::meters::{EventMeters, PassMeters};
 use proto::limits::WINDOW_BATCHES;
+use proto::message::Position;
 use spool::Stats;
-use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// What wakes the keeper.
 pub(super) enum Event {
@@ -17,6 +21,17 @@ pub(super) enum Event {
     /// Something changed in the link.
     Look,
 }
+
+/// A record that somebody waits for, until the keeper answers.
+pub(super) struct Handed {
+    pub record: Vec<u8>,
+    /// How many events it holds.
+    pub events: u64,
+    pub answer: oneshot::Sender<Result<(), NotKept>>,
+}
+
+/// The keeper's answer to a record that was handed in, when it comes.
+pub type Receipt = oneshot::Receiver<Result<(), NotKept>>;
 
 /// Whether the keeper gets on. Times are monotonic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,26 +42,40 @@ pub struct Progress {
     pub busy_since: Option<Duration>,
     /// When a record was last written.
     pub written_at: Option<Duration>,
+    /// When all that was written was last made durable.
+    pub durable_at: Option<Duration>,
     /// When the aggregator last said that it has one.
     pub acked_at: Option<Duration>,
 }
 
 /// What the others and the keeper share. Locked for moments only, never across an await or a disk write.
-#[derive(Default)]
 pub(super) struct Link {
     /// A session that the keeper has not begun to serve.
-    pub opened: Option<mpsc::Sender<Item>>,
+    pub opened: Option<Opened>,
     /// In the order in which they were heard; consecutive acks are one.
-    pub outcomes: VecDeque<Outcome>,
+    pub outcomes: Vec<Outcome>,
+    /// Records that somebody waits for, and their bytes.
+    pub handed: Vec<Handed>,
+    pub handed_bytes: usize,
     /// Passes for which the inbox had no room, and which the spool does not know of.
     pub turned_away: u64,
-    /// The keeper shall end.
+    /// The keeper has been told to look and has not looked.
+    pub look_waits: bool,
+    /// The keeper shall end, and takes nothing more that somebody would wait for.
     pub stopping: bool,
     /// Records and passes that are not delivered, as of the keeper's last look.
     pub waiting: u64,
+    /// The last place that the spool has given out.
+    pub last: Position,
     pub progress: Progress,
     /// The spool's own counts, as of the keeper's last look.
     pub stats: Stats,
+}
+
+/// A new session.
+pub(super) struct Opened {
+    pub items: mpsc::Sender<Item>,
+    pub rewound: Option<Rewound>,
 }
 
 /// The keeper's door.
@@ -54,6 +83,8 @@ pub(super) struct Link {
 pub struct Door {
     inbox: SyncSender<Event>,
     link: Arc<Mutex<Link>>,
+    passes: PassMeters,
+    events: EventMeters,
 }
 
 /// The keeper's side of it.
@@ -62,11 +93,29 @@ pub(super) struct Inside {
     link: Arc<Mutex<Link>>,
 }
 
-/// Both sides.
-pub(super) fn open() -> (Door, Inside) {
+/// Both sides. `last` is the last place that the spool has given out.
+pub(super) fn open(last: Position, passes: PassMeters, events: EventMeters) -> (Door, Inside) {
     let (sender, inbox) = sync_channel(INBOX_PASSES);
-    let link = Arc::<Mutex<Link>>::default();
-    (Door { inbox: sender, link: link.clone() }, Inside { inbox, link })
+    let link = Arc::new(Mutex::new(Link {
+        opened: None,
+        outcomes: Vec::new(),
+        handed: Vec::new(),
+        handed_bytes: 0,
+        turned_away: 0,
+        look_waits: false,
+        stopping: false,
+        waiting: 0,
+        last,
+        progress: Progress::default(),
+        stats: Stats::default(),
+    }));
+    (Door { inbox: sender, link: link.clone(), passes, events }, Inside { inbox, link })
+}
+
+impl AsRef<[u8]> for Handed {
+    fn as_ref(&self) -> &[u8] {
+        &self.record
+    }
 }
 
 // === impl Inside ===
@@ -75,6 +124,13 @@ impl Inside {
     pub(super) fn lock(&self) -> MutexGuard<'_, Link> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Takes every record that somebody waits for.
+    pub(super) fn take_handed(&self) -> Vec<Handed> {
+        let mut link = self.lock();
+        link.handed_bytes = 0;
+        std::mem::take(&mut link.handed)
+    }
 }
 
 // === impl Door ===
@@ -82,19 +138,50 @@ impl Inside {
 impl Door {
     /// Hands a pass in; false when the inbox is full. The keeper tells the aggregator of those.
     pub fn deliver(&self, folded: Folded) -> bool {
-        let taken = self.inbox.try_send(Event::Pass(folded)).is_ok();
-        if !taken {
+        self.passes.taken_in.inc();
+        self.passes.waiting.inc();
+        let is_taken = self.inbox.try_send(Event::Pass(folded)).is_ok();
+        if !is_taken {
+            self.passes.waiting.dec();
+            self.passes.dropped.with_label_values(&["queue_full"]).inc();
             self.lock().turned_away += 1;
         }
-        taken
+        is_taken
     }
 
-    /// Opens a session: everything that is not acked comes again, oldest first.
-    pub fn open_session(&self) -> mpsc::Receiver<Item> {
-        let (sender, receiver) = mpsc::channel(WINDOW_BATCHES);
+    /// Hands in a record of so many events, for the class of those that are never dropped. It is kept when the receipt
+    /// says so, and not before.
+    pub fn hand_in(&self, record: Vec<u8>, events: u64) -> Result<Receipt, NotKept> {
+        let (answer, receipt) = oneshot::channel();
+        let queued = {
+            let mut link = self.lock();
+            let bytes = link.handed_bytes + record.len();
+            if link.stopping {
+                Err(NotKept::Stopping)
+            } else if link.handed.len() >= HANDED_MAX || bytes > HANDED_MAX_BYTES {
+                Err(NotKept::QueueFull)
+            } else {
+                self.events.waiting.add(events as f64);
+                link.handed_bytes = bytes;
+                link.handed.push(Handed { record, events, answer });
+                Ok(())
+            }
+        };
+        if let Err(why) = queued {
+            self.events.refused.with_label_values(&[why.reason()]).inc_by(events);
+            return Err(why);
+        }
+        self.look();
+        Ok(receipt)
+    }
+
+    /// Opens a session: everything that is not acked comes again, oldest first. If the aggregator has shown that the
+    /// spool was set back, records from now on get places in a new epoch.
+    pub fn open_session(&self, rewound: Option<Rewound>) -> mpsc::Receiver<Item> {
+        let (items, receiver) = mpsc::channel(WINDOW_BATCHES);
         {
             let mut link = self.lock();
-            link.opened = Some(sender);
+            link.opened = Some(Opened { items, rewound });
             // What an older session heard and the keeper has not seen is said again by the next.
             link.outcomes.clear();
         }
@@ -106,10 +193,10 @@ impl Door {
     pub fn heard(&self, outcome: Outcome) {
         {
             let mut link = self.lock();
-            if let (Some(Outcome::Acked(last)), Outcome::Acked(new)) = (link.outcomes.back_mut(), &outcome) {
+            if let (Some(Outcome::Acked(last)), Outcome::Acked(new)) = (link.outcomes.last_mut(), &outcome) {
                 *last = *new;
             } else {
-                link.outcomes.push_back(outcome);
+                link.outcomes.push(outcome);
             }
         }
         self.look();
@@ -118,6 +205,11 @@ impl Door {
     /// Records and passes that are not delivered.
     pub fn waiting(&self) -> u64 {
         self.lock().waiting
+    }
+
+    /// The last place that the spool has given out; its seq is 0 where the epoch has given out none.
+    pub fn last(&self) -> Position {
+        self.lock().last
     }
 
     /// Whether the keeper gets on.
@@ -130,15 +222,19 @@ impl Door {
         self.lock().stats
     }
 
-    /// Ends the keeper: it writes what it has, closes the spool and returns. Returns at once.
+    /// Ends the keeper: it writes what it has, answers who waits, closes the spool and returns. Returns at once.
     pub fn stop(&self) {
         self.lock().stopping = true;
         self.look();
     }
 
-    /// A full inbox needs no wake-up: the keeper is about to look anyway.
+    /// Wakes the keeper, once until it has looked: the inbox is for passes. A full one needs no wake-up, since the
+    /// keeper is about to look anyway.
     fn look(&self) {
-        let _ = self.inbox.try_send(Event::Look);
+        let waits = std::mem::replace(&mut self.lock().look_waits, true);
+        if !waits {
+            let _ = self.inbox.try_send(Event::Look);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Link> {

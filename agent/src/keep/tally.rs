@@ -1,12 +1,27 @@
 //! The spool's own counts as metrics.
 
 use crate::meters::SpoolMeters;
-use spool::Stats;
+use spool::{NewEpoch, Stats};
+
+/// Why an epoch began, in a word.
+pub fn epoch_word(why: NewEpoch) -> &'static str {
+    match why {
+        NewEpoch::Fresh => "fresh",
+        NewEpoch::CursorLost => "cursor_lost",
+        NewEpoch::TornTail => "torn_tail",
+        NewEpoch::TailMissing => "tail_missing",
+        NewEpoch::PowerLoss => "power_loss",
+        NewEpoch::SyncFailed => "sync_failed",
+        NewEpoch::Rewound => "rewound",
+        NewEpoch::PositionTaken => "position_taken",
+    }
+}
 
 /// Counts what happened between two looks.
 pub(super) fn count(meters: &SpoolMeters, before: &Stats, now: &Stats) {
     meters.records_in.inc_by((now.appended + now.recovered) - (before.appended + before.recovered));
     meters.records_out.inc_by(now.delivered - before.delivered);
+    meters.moved.inc_by(now.moved - before.moved);
     for (reason, count, counted) in [
         ("spool_full", now.dropped.spool_full, before.dropped.spool_full),
         ("corrupt", now.dropped.corrupt, before.dropped.corrupt),

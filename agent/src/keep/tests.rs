@@ -1,5 +1,8 @@
 //! The keeper with a real spool in a temporary directory and a session held by hand.
 
+mod commit;
+mod names;
+
 use super::*;
 use crate::batch::LINGER;
 use crate::fold::Folded;
@@ -28,9 +31,13 @@ fn start(dir: &Path) -> Running {
 }
 
 fn start_on(disk: Arc<dyn Fs>, dir: &Path, mode: Mode, clock: Arc<dyn Clock>) -> Running {
-    let (spool, _) = Spool::open(disk, dir, Options::new(mode, MAX_BYTES, "boot")).expect("a spool opens");
+    start_with(disk, dir, Options::new(mode, MAX_BYTES, "boot"), clock)
+}
+
+fn start_with(disk: Arc<dyn Fs>, dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Running {
+    let (spool, _) = Spool::open(disk, dir, options).expect("a spool opens");
     let meters = Meters::new(&Telemetry::default());
-    let (keeper, door) = Keeper::new(spool, MAX_BYTES, clock, meters.spool.clone());
+    let (keeper, door) = Keeper::new(spool, MAX_BYTES, clock, meters.keep.clone());
     Running { door, meters, thread: std::thread::spawn(move || keeper.run()) }
 }
 
@@ -48,7 +55,7 @@ impl Running {
     }
 
     fn passes_dropped(&self, reason: &str) -> u64 {
-        self.meters.spool.passes_dropped.with_label_values(&[reason]).get()
+        self.meters.keep.passes.dropped.with_label_values(&[reason]).get()
     }
 }
 
@@ -127,7 +134,7 @@ fn receive(items: &mut mpsc::Receiver<Item>) -> (Position, i64) {
 fn what_is_acked_is_not_sent_again_and_the_rest_is_after_a_restart() {
     let dir = TempDir::new().expect("a directory");
     let agent = start(dir.path());
-    let mut items = agent.door.open_session();
+    let mut items = agent.door.open_session(None);
     for at in 1..=3 {
         agent.record(at);
     }
@@ -138,7 +145,7 @@ fn what_is_acked_is_not_sent_again_and_the_rest_is_after_a_restart() {
     agent.stop();
 
     let agent = start(dir.path());
-    let mut items = agent.door.open_session();
+    let mut items = agent.door.open_session(None);
     assert_eq!(receive(&mut items).1, 2, "the first is acked");
     assert_eq!(receive(&mut items).1, 3);
     agent.stop();
@@ -150,12 +157,12 @@ fn a_new_session_begins_again_after_the_last_ack() {
     let agent = start(dir.path());
     agent.record(1);
     agent.record(2);
-    let mut old = agent.door.open_session();
+    let mut old = agent.door.open_session(None);
     let (first, _) = receive(&mut old);
     receive(&mut old);
     agent.door.heard(Outcome::Acked(first));
     wait_for(|| agent.door.waiting() == 1);
-    let mut new = agent.door.open_session();
+    let mut new = agent.door.open_session(None);
     assert_eq!(receive(&mut new).1, 2);
     agent.stop();
 }
@@ -168,7 +175,7 @@ fn a_session_that_acks_nothing_gets_a_window_and_no_more() {
     for at in 1..=window + 5 {
         agent.record(at);
     }
-    let mut items = agent.door.open_session();
+    let mut items = agent.door.open_session(None);
     let mut last = None;
     for at in 1..=window {
         let (position, found) = receive(&mut items);
@@ -187,14 +194,14 @@ fn a_refused_batch_goes_to_the_dead_folder_and_blocks_nobody() {
     let agent = start(dir.path());
     agent.record(1);
     agent.record(2);
-    let mut items = agent.door.open_session();
+    let mut items = agent.door.open_session(None);
     let (first, _) = receive(&mut items);
     let (second, _) = receive(&mut items);
     agent.door.heard(Outcome::Refused(first, "too wide".into()));
     agent.door.heard(Outcome::Acked(second));
     wait_for(|| agent.door.waiting() == 0);
-    assert_eq!(agent.meters.spool.dropped.with_label_values(&["refused"]).get(), 1);
-    assert_eq!(agent.meters.spool.records_out.get(), 1);
+    assert_eq!(agent.meters.keep.spool.dropped.with_label_values(&["refused"]).get(), 1);
+    assert_eq!(agent.meters.keep.spool.records_out.get(), 1);
     assert!(dir.path().join("dead").read_dir().expect("a folder").count() > 0);
     agent.stop();
 }
@@ -208,7 +215,7 @@ fn passes_of_one_moment_share_a_record_and_the_last_ones_are_written_at_the_end(
     }
     agent.stop();
     let agent = start(dir.path());
-    let mut items = agent.door.open_session();
+    let mut items = agent.door.open_session(None);
     let mut passes = 0;
     while passes < 4 {
         let Some(Item::Record { position, bytes }) = items.blocking_recv() else { panic!("a record") };
@@ -227,14 +234,14 @@ fn a_batch_that_is_too_large_is_told_as_a_gap_before_the_next_record() {
     bench.deliver_until(huge(), || agent.passes_dropped("too_large") == 1);
     assert_eq!(agent.door.progress().failing_since, None, "nothing is wrong with the disk");
     bench.record(2);
-    let mut items = agent.door.open_session();
+    let mut items = agent.door.open_session(None);
     let gap = receive_gap(&mut items);
     assert_eq!((gap.first_seq, gap.last_seq, gap.reason.as_str()), (1, 1, "too_large"));
     let (position, at) = receive(&mut items);
     assert_eq!((position.seq, at), (2, 2));
     agent.door.heard(Outcome::Acked(position));
     wait_for(|| agent.door.waiting() == 0);
-    assert_eq!(agent.meters.spool.skipped.get(), 1);
+    assert_eq!(agent.meters.keep.spool.skipped.get(), 1);
     bench.agent.stop();
 }
 
@@ -251,7 +258,7 @@ fn what_a_failing_disk_did_not_take_is_told_when_it_works_again() {
         bench.disk.heal();
         bench.record(4);
         wait_for(|| agent.door.progress().failing_since.is_none());
-        let mut items = agent.door.open_session();
+        let mut items = agent.door.open_session(None);
         let gap = receive_gap(&mut items);
         assert_eq!((gap.first_seq, gap.last_seq, gap.reason.as_str()), (1, 3, reason), "merged into one");
         assert_eq!(receive(&mut items).1, 4);
@@ -281,7 +288,7 @@ fn a_hanging_disk_is_seen_what_the_inbox_turned_away_is_told_and_stopping_does_n
     bench.agent.thread.join().expect("the keeper ends");
 
     let again = start_on(Arc::new(bench.disk.clone()), Path::new("/spool"), Mode::Durable, Arc::new(SystemClock));
-    let mut items = again.door.open_session();
+    let mut items = again.door.open_session(None);
     let (mut passes, mut lost) = (0, 0);
     while lost == 0 || passes < taken {
         match items.blocking_recv().expect("the session lives") {
@@ -307,7 +314,7 @@ fn a_disk_that_is_away_for_a_moment_costs_no_sample_however_often_the_keeper_is_
         let agent = &bench.agent;
         bench.record(1);
         bench.disk.fail(Operation::Read, 0, u32::MAX, errno);
-        let mut items = agent.door.open_session();
+        let mut items = agent.door.open_session(None);
         for _ in 0..50 {
             agent.door.heard(Outcome::Acked(Position { epoch: 0, seq: 0 }));
         }
@@ -328,7 +335,7 @@ fn in_mode_fast_records_are_synced_now_and_then_and_a_failed_sync_is_no_refusal(
     for at in 1..=3 {
         bench.record(at);
     }
-    let mut items = agent.door.open_session();
+    let mut items = agent.door.open_session(None);
     assert_eq!(receive(&mut items).1, 1, "readable at once");
     assert_eq!(agent.door.stats().syncs, begun);
     bench.disk.fail(Operation::Sync, 0, 1, EIO);
@@ -347,15 +354,15 @@ fn a_refusal_that_the_aggregator_may_not_know_of_is_said_again_by_the_next_sessi
     let bench = Bench::new(Mode::Durable);
     let agent = &bench.agent;
     bench.record(1);
-    let mut items = agent.door.open_session();
+    let mut items = agent.door.open_session(None);
     let (first, _) = receive(&mut items);
     agent.door.heard(Outcome::Refused(first, "not readable".into()));
     bench.record(2); // it has been heard
-    let mut items = agent.door.open_session();
+    let mut items = agent.door.open_session(None);
     assert_eq!(receive(&mut items).0, first);
     agent.door.heard(Outcome::Refused(first, "not readable".into()));
     agent.door.heard(Outcome::Acked(first));
     wait_for(|| agent.door.waiting() == 1);
-    assert_eq!(agent.meters.spool.dropped.with_label_values(&["refused"]).get(), 1);
+    assert_eq!(agent.meters.keep.spool.dropped.with_label_values(&["refused"]).get(), 1);
     bench.agent.stop();
 }

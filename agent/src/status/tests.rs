@@ -1,5 +1,7 @@
 //! What the pages say, with a disk that hangs or fails, a collector that hangs, and clients that say nothing.
 
+mod conservation;
+
 use super::*;
 use crate::batch::LINGER;
 use crate::collect::watch::Runner;
@@ -34,11 +36,12 @@ impl Bench {
         let options = spool::Options::new(spool::Mode::Durable, 64 << 20, "boot");
         let (spool, report) = Spool::open(Arc::new(disk.clone()), Path::new("/spool"), options).expect("it opens");
         let meters = Meters::new(&telemetry);
-        let (keeper, door) = Keeper::new(spool, 64 << 20, Arc::new(clock.clone()), meters.spool.clone());
+        let (keeper, door) = Keeper::new(spool, 64 << 20, Arc::new(clock.clone()), meters.keep.clone());
         std::thread::spawn(move || keeper.run());
         let config = Config::read("service: agenda", &Overrides::default(), "pod-1").expect("valid");
         let (watches, standing) = (Vec::new(), Arc::default());
-        let status = Status { config, report, telemetry, watches, door, clock: Arc::new(clock.clone()), standing };
+        let (shared, report_address) = (Arc::new(clock.clone()), None);
+        let status = Status { config, report, telemetry, watches, door, clock: shared, standing, report_address };
         Self { disk, clock, meters, status }
     }
 
@@ -67,7 +70,7 @@ impl Bench {
             clock: Arc::new(self.clock.clone()),
             start: Duration::ZERO,
             stop,
-            deliver: |_| true,
+            deliver: |_| {},
         };
         let mut made = Some(Box::new(Hanging { name, held }) as Box<dyn Collector>);
         std::thread::spawn(move || runner.run(|_| made.take()));
@@ -159,7 +162,7 @@ async fn clients_that_say_nothing_are_let_go_and_do_not_keep_others_out() {
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, status.clone(), stop.clone()));
     let mut silent = Vec::new();
-    for _ in 0..connection::CONNECTIONS_MAX {
+    for _ in 0..CONNECTIONS_MAX {
         let mut client = TcpStream::connect(address).await.expect("there is a place");
         client.write_all(b"GET /healthz HT").await.expect("it is read");
         silent.push(client);

@@ -1,13 +1,15 @@
 //! One stream: hello, welcome, then batches out and outcomes in.
 
 use super::clock_watch::ClockWatch;
-use super::schemas::Schemas;
+use super::flight::Flight;
 use super::{SessionError, Uplink};
-use crate::keep::{Item, Outcome, gap_of_refused};
+use crate::keep::{Item, Outcome, Rewound, gap_of_refused};
+use prometheus::IntCounter;
 use proto::convert::{RawBatch, RawHello};
 use proto::grpc::IngestClient;
 use proto::limits::MESSAGE_MAX_BYTES;
-use proto::message::{FromAgent, Hello, Position, RefusalReason, ToAgent};
+use proto::message::{FromAgent, Hello, Position, RefusalReason, ToAgent, Welcome};
+use proto::sample::Gap;
 use runtime::fail_point;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -38,7 +40,7 @@ const OUTBOUND: usize = 4;
 /// One stream.
 pub struct Session<'a> {
     uplink: &'a Uplink,
-    schemas: Schemas,
+    flight: Flight,
     clock: ClockWatch,
 }
 
@@ -74,25 +76,25 @@ impl<'a> Session<'a> {
     /// A session of `uplink`, not yet connected.
     pub fn new(uplink: &'a Uplink) -> Self {
         let clock = ClockWatch::new(uplink.clock.wall(), uplink.clock.monotonic());
-        Self { uplink, schemas: Schemas::default(), clock }
+        Self { uplink, flight: Flight::default(), clock }
     }
 
     /// Runs until the stream fails, or until `stop` and everything is delivered.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), SessionError> {
         let (out, outbound) = mpsc::channel(OUTBOUND);
-        let mut inbound = tokio::select! {
-            inbound = self.open(&out, outbound) => inbound?,
+        let (mut inbound, rewound) = tokio::select! {
+            opened = self.open(&out, outbound) => opened?,
             () = stop.cancelled() => return Ok(()),
         };
         self.uplink.note_connected();
 
-        let mut items = self.uplink.door.open_session();
+        let mut items = self.uplink.door.open_session(rewound);
         loop {
             tokio::select! {
                 message = inbound.next() => self.hear(message)?,
                 next = next_item(&mut items, &out) => {
                     let (item, places) = next?;
-                    self.send(item, places);
+                    self.send(item, items.len(), places);
                 }
                 () = stop.cancelled() => break,
             }
@@ -100,15 +102,16 @@ impl<'a> Session<'a> {
         self.drain(&mut items, &mut inbound, &out).await
     }
 
-    /// Connects, says hello and waits for the welcome.
+    /// Connects, says hello and waits for the welcome; it may show that our spool was set back.
     async fn open(
         &mut self,
         out: &mpsc::Sender<FromAgent>,
         outbound: mpsc::Receiver<FromAgent>,
-    ) -> Result<Streaming<ToAgent>, SessionError> {
+    ) -> Result<(Streaming<ToAgent>, Option<Rewound>), SessionError> {
         let channel = connect(&self.uplink.url).await?;
         let clock = &self.uplink.clock;
-        let hello = Hello { wall: clock.wall(), monotonic: clock.monotonic(), ..self.uplink.hello.clone() };
+        let last = self.uplink.door.last();
+        let hello = Hello { wall: clock.wall(), monotonic: clock.monotonic(), last, ..self.uplink.hello.clone() };
         self.clock = ClockWatch::new(hello.wall, hello.monotonic);
         out.send(FromAgent::Hello(RawHello::new(hello))).await.map_err(|_| gone())?;
         let mut client = IngestClient::new(channel)
@@ -119,7 +122,10 @@ impl<'a> Session<'a> {
         let response = timeout(WELCOME_TIMEOUT, opening).await.map_err(silent)?.map_err(broken)?;
         let mut inbound = response.into_inner();
         match timeout(WELCOME_TIMEOUT, inbound.next()).await.map_err(silent)? {
-            Some(Ok(ToAgent::Welcome(_))) => Ok(inbound),
+            Some(Ok(ToAgent::Welcome(Welcome { stored_seq }))) => {
+                let rewound = (stored_seq > last.seq).then_some(Rewound { last, stored_seq });
+                Ok((inbound, rewound))
+            }
             Some(Ok(ToAgent::Refusal(refusal))) => {
                 Err(SessionError::Refused { message: refusal.message, retry_after: refusal.retry_after })
             }
@@ -129,25 +135,41 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn send(&mut self, item: Item, mut places: Places<'_>) {
+    /// Sends an item, behind which so many wait. A record that is alone is sent without the schemas that are known over
+    /// there; in a backlog it goes as it lies in the spool, since unpacking and packing is most of what a record costs.
+    fn send(&mut self, item: Item, behind: usize, mut places: Places<'_>) {
         self.tell_clock(&mut places);
         let batch = match item {
-            Item::Gap(gap) => RawBatch::for_gap(&gap),
+            Item::Gap(gap) => self.gap(&gap),
+            Item::Record { position, bytes } if behind > 0 => {
+                self.flight.sent(position);
+                RawBatch::sealed(bytes, position)
+            }
             Item::Record { position, bytes } => match RawBatch::from_record(&bytes, position) {
                 Ok(mut batch) => {
-                    self.schemas.strip(&mut batch, position);
+                    self.flight.strip(&mut batch, position);
                     batch
                 }
                 Err(error) => {
                     // The spool's checksum held, so a program of another version wrote it.
-                    self.refused(position, error.to_string());
-                    RawBatch::for_gap(&gap_of_refused(position))
+                    self.uplink.door.heard(Outcome::Refused(position, error.to_string()));
+                    self.gap(&gap_of_refused(position))
                 }
             },
         };
         say(&mut places, FromAgent::Batch(batch));
         self.uplink.meters.sent.inc();
+        self.show_flight();
         fail_point::hit("agent.sent");
+    }
+
+    fn gap(&mut self, gap: &Gap) -> RawBatch {
+        self.flight.sent(Position { epoch: gap.epoch, seq: gap.last_seq });
+        RawBatch::for_gap(gap)
+    }
+
+    fn show_flight(&self) {
+        self.uplink.meters.in_flight.set(self.flight.len() as f64);
     }
 
     /// Says what our wall clock shows where that is due: before a batch, so that its times are understood.
@@ -164,16 +186,22 @@ impl<'a> Session<'a> {
     fn hear(&mut self, message: Option<Result<ToAgent, Status>>) -> Result<(), SessionError> {
         match message {
             Some(Ok(ToAgent::Ack(position))) => {
-                self.uplink.meters.acked.inc();
-                self.schemas.acked(position);
+                self.uplink.meters.acked.inc_by(self.flight.acked(position));
+                self.show_flight();
                 self.uplink.door.heard(Outcome::Acked(position));
                 Ok(())
             }
             Some(Ok(ToAgent::Refusal(refusal))) => match (refusal.reason, refusal.position) {
                 (RefusalReason::InvalidBatch, Some(position)) => {
-                    self.refused(position, refusal.message);
+                    self.not_taken(position, &self.uplink.meters.refused);
+                    self.uplink.door.heard(Outcome::Refused(position, refusal.message));
                     // The aggregator has stored a gap in its place: this stands for everything before it, as an ack.
                     self.uplink.door.heard(Outcome::Acked(position));
+                    Ok(())
+                }
+                (RefusalReason::PositionTaken, Some(position)) => {
+                    self.not_taken(position, &self.uplink.meters.moved);
+                    self.uplink.door.heard(Outcome::Taken(position));
                     Ok(())
                 }
                 (RefusalReason::UnknownSchema, _) => Err(SessionError::Broken(refusal.message)),
@@ -185,10 +213,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn refused(&mut self, position: Position, why: String) {
-        self.schemas.refused(position);
-        self.uplink.meters.refused.inc();
-        self.uplink.door.heard(Outcome::Refused(position, why));
+    /// The batch at this position is not taken, for which `count` counts; everything before it is.
+    fn not_taken(&mut self, position: Position, count: &IntCounter) {
+        if let Some(taken) = self.flight.refused(position) {
+            count.inc();
+            self.uplink.meters.acked.inc_by(taken);
+            self.show_flight();
+        }
     }
 
     /// Delivers what is left within [`DRAIN_MAX`], then says goodbye.
@@ -204,7 +235,7 @@ impl<'a> Session<'a> {
                     message = inbound.next() => self.hear(message)?,
                     next = next_item(items, out) => {
                         let (item, places) = next?;
-                        self.send(item, places);
+                        self.send(item, items.len(), places);
                     }
                     () = tokio::time::sleep(DRAIN_LOOK) => {}
                 }
@@ -227,6 +258,14 @@ impl<'a> Session<'a> {
             Ok(())
         };
         timeout(GOODBYE_MAX, goodbye).await.unwrap_or(Ok(()))
+    }
+}
+
+impl Drop for Session<'_> {
+    /// What is in flight now is sent again by another session.
+    fn drop(&mut self) {
+        self.uplink.meters.unanswered.inc_by(self.flight.len());
+        self.uplink.meters.in_flight.set(0.0);
     }
 }
 

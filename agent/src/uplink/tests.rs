@@ -87,7 +87,7 @@ impl Bench {
         }
         spool.sync().expect("the disk syncs");
         let (meters, clock) = (Meters::new(&Telemetry::default()), Arc::new(SystemClock));
-        let (keeper, door) = Keeper::new(spool, 64 << 20, clock.clone(), meters.spool.clone());
+        let (keeper, door) = Keeper::new(spool, 64 << 20, clock.clone(), meters.keep.clone());
         std::thread::spawn(move || keeper.run());
         let (standing, stop) = (Arc::<Standing>::default(), CancellationToken::new());
         let hello = Hello {
@@ -209,13 +209,13 @@ async fn a_refused_batch_is_settled_by_its_refusal_and_is_not_sent_again() {
     drop(stream); // it breaks right after the refusal
     let mut stream = bench.stream().await;
     assert_eq!(stream.batch().await.0.position, bench.position(2));
-    assert_eq!(bench.meters.spool.dropped.with_label_values(&["refused"]).get(), 1);
+    assert_eq!(bench.meters.keep.spool.dropped.with_label_values(&["refused"]).get(), 1);
     bench.end();
 }
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_is_told_as_a_gap_in_its_place_until_that_is_acked() {
-    let mut bench = Bench::new(&[b"not a batch".to_vec(), record(2)]).await;
+    let mut bench = Bench::new(&[b"not a batch".to_vec()]).await;
     for _ in 0..2 {
         let mut stream = bench.stream().await;
         let (batch, _) = stream.batch().await;
@@ -227,8 +227,91 @@ async fn a_record_that_cannot_be_read_is_told_as_a_gap_in_its_place_until_that_i
     let mut stream = bench.stream().await;
     stream.batch().await;
     stream.say(ToAgent::Ack(bench.position(1))).await;
-    until("the gap is acked", || bench.door.waiting() == 1).await;
-    assert_eq!(bench.meters.spool.dropped.with_label_values(&["refused"]).get(), 1);
+    until("the gap is acked", || bench.door.waiting() == 0).await;
+    assert_eq!(bench.meters.keep.spool.dropped.with_label_values(&["refused"]).get(), 1);
+    bench.end();
+}
+
+#[tokio::test]
+async fn in_a_backlog_records_go_as_they_lie_and_one_that_cannot_be_read_is_the_aggregators_to_refuse() {
+    let mut bench = Bench::new(&[b"not a batch".to_vec(), record(2), record(3)]).await;
+    let mut stream = bench.stream().await;
+    let Some(FromAgent::Unreadable { position, .. }) = stream.hear().await else { panic!("nobody looked at it") };
+    assert_eq!(position, Some(bench.position(1)));
+    stream.say(bench.refusal(RefusalReason::InvalidBatch, 1)).await;
+    let (batch, carries) = stream.batch().await;
+    assert_eq!((batch.position, batch.frames[0].passes[0].at), (bench.position(2), Timestamp::from_millis(2)));
+    assert!(carries, "it stands alone");
+    stream.batch().await;
+    stream.say(ToAgent::Ack(bench.position(3))).await;
+    until("all are settled", || bench.door.waiting() == 0).await;
+    assert_eq!(bench.meters.keep.spool.dropped.with_label_values(&["refused"]).get(), 1);
+    bench.end();
+}
+
+/// What of `sent` has become of what: acked, refused, moved, unanswered, in flight.
+fn books(bench: &Bench) -> [u64; 6] {
+    let meters = &bench.meters.uplink;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+    let in_flight = meters.in_flight.get() as u64;
+    let [acked, refused, moved, unanswered] =
+        [&meters.acked, &meters.refused, &meters.moved, &meters.unanswered].map(prometheus::IntCounter::get);
+    [meters.sent.get(), acked, refused, moved, unanswered, in_flight]
+}
+
+#[tokio::test]
+async fn each_batch_that_is_sent_is_acked_refused_moved_unanswered_or_in_flight() {
+    let records: Vec<Vec<u8>> = (1..=6).map(record).collect();
+    let mut bench = Bench::new(&records).await;
+    let mut stream = bench.stream().await;
+    for _ in 1..=6 {
+        stream.batch().await;
+    }
+    assert_eq!(books(&bench), [6, 0, 0, 0, 0, 6]);
+    stream.say(ToAgent::Ack(bench.position(2))).await;
+    stream.say(bench.refusal(RefusalReason::InvalidBatch, 4)).await;
+    stream.say(bench.refusal(RefusalReason::PositionTaken, 5)).await;
+    let (moved, _) = loop {
+        let (batch, carries) = stream.batch().await;
+        if batch.position.epoch != bench.epoch {
+            break (batch, carries);
+        }
+    };
+    assert_eq!(moved.frames[0].passes[0].at, Timestamp::from_millis(5), "it comes again in a new epoch");
+    assert_eq!(books(&bench), [7, 3, 1, 1, 0, 2]);
+    drop(stream);
+    let mut stream = bench.stream().await;
+    assert_eq!(stream.batch().await.0.position, bench.position(6));
+    assert_eq!(stream.batch().await.0.position, moved.position);
+    assert_eq!(books(&bench), [9, 3, 1, 1, 2, 2]);
+    stream.say(ToAgent::Ack(moved.position)).await;
+    until("all are settled", || bench.door.waiting() == 0).await;
+    assert_eq!(books(&bench), [9, 5, 1, 1, 2, 0]);
+    bench.end();
+}
+
+#[tokio::test]
+async fn an_aggregator_that_has_more_of_the_epoch_than_the_spool_gets_the_next_records_in_a_new_one() {
+    let mut bench = Bench::new(&[record(1), record(2)]).await;
+    let mut stream = bench.streams.recv().await.expect("the server runs");
+    let Some(FromAgent::Hello(hello)) = stream.hear().await else { panic!("a hello") };
+    assert_eq!(hello.check().expect("fine").last, bench.position(2));
+    stream.say(ToAgent::Welcome(Welcome { stored_seq: 9 })).await;
+    stream.batch().await;
+    stream.batch().await;
+    stream.say(bench.refusal(RefusalReason::PositionTaken, 1)).await;
+    let (moved, _) = stream.batch().await;
+    assert_eq!((moved.position.seq, moved.frames[0].passes[0].at), (1, Timestamp::from_millis(1)));
+    assert_ne!(moved.position.epoch, bench.epoch);
+    stream.say(ToAgent::Ack(bench.position(2))).await; // that one it had: a replay
+    stream.say(ToAgent::Ack(moved.position)).await;
+    until("all are settled", || bench.door.waiting() == 0).await;
+    let epochs = |reason: &str| bench.meters.keep.spool.epochs.with_label_values(&[reason]).get();
+    assert_eq!((epochs("rewound"), epochs("position_taken")), (1, 0), "the new epoch serves both");
+    drop(stream);
+    let mut stream = bench.streams.recv().await.expect("the server runs");
+    let Some(FromAgent::Hello(hello)) = stream.hear().await else { panic!("a hello") };
+    assert_eq!(hello.check().expect("fine").last, moved.position);
     bench.end();
 }
 

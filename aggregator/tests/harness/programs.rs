@@ -63,6 +63,7 @@ impl Program {
             .args(arguments)
             .env_clear()
             .env("MONITORING_LOG_FORMAT", "json")
+            .env("MONITORING_LISTEN_REPORT", "127.0.0.1:0") // tests run side by side
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

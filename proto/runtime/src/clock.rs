@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_kernels_clocks_agree_with_the_standard_library() {
-        let std_now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let std_now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
         let ours = SystemClock.wall().since(Timestamp::ZERO);
         assert!(ours.abs_diff(std_now) < Duration::from_secs(60));
         let earlier = SystemClock.monotonic();

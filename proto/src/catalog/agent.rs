@@ -11,10 +11,20 @@ pub(super) const AGENT_ROWS: &[&Metric] = &[
     &COLLECTOR_OVERRUNS_TOTAL,
     &COLLECTOR_HEALTHY,
     &COLLECTOR_DURATION_SECONDS,
+    &AGENT_PASSES_IN_TOTAL,
+    &AGENT_PASSES_OUT_TOTAL,
     &AGENT_DROPPED_PASSES_TOTAL,
+    &AGENT_PASSES_WAITING,
     &AGENT_DROPPED_VALUES_TOTAL,
+    &RECEIVE_EVENTS_IN_TOTAL,
+    &RECEIVE_EVENTS_OUT_TOTAL,
+    &RECEIVE_EVENTS_REFUSED_TOTAL,
+    &RECEIVE_EVENTS_WAITING,
+    &RECEIVE_REQUESTS_REFUSED_TOTAL,
+    &RECEIVE_ATTRIBUTES_DROPPED_TOTAL,
     &SPOOL_RECORDS_IN_TOTAL,
     &SPOOL_RECORDS_OUT_TOTAL,
+    &SPOOL_RECORDS_MOVED_TOTAL,
     &SPOOL_RECORDS_DROPPED_TOTAL,
     &SPOOL_RECORDS_WAITING,
     &SPOOL_BYTES,
@@ -25,12 +35,16 @@ pub(super) const AGENT_ROWS: &[&Metric] = &[
     &SPOOL_SEGMENTS_GIVEN_UP_TOTAL,
     &SPOOL_RECORDS_SKIPPED_TOTAL,
     &SPOOL_RECORDS_TURNED_AWAY_TOTAL,
+    &SPOOL_EPOCHS_BEGUN_TOTAL,
     &UPLINK_CONNECTED,
     &UPLINK_CONNECTS_TOTAL,
     &UPLINK_FAILURES_TOTAL,
     &UPLINK_BATCHES_SENT_TOTAL,
     &UPLINK_BATCHES_ACKED_TOTAL,
     &UPLINK_BATCHES_REFUSED_TOTAL,
+    &UPLINK_BATCHES_MOVED_TOTAL,
+    &UPLINK_BATCHES_UNANSWERED_TOTAL,
+    &UPLINK_BATCHES_IN_FLIGHT,
     &CLOCK_STEPS_TOTAL,
     &AGENT_RESIDENT_BYTES,
     &AGENT_CPU_SECONDS_TOTAL,
@@ -84,6 +98,22 @@ pub const COLLECTOR_DURATION_SECONDS: Metric = Metric {
     labels: &["collector"],
     help: "How long the collector's last pass took.",
 };
+/// Passes handed over.
+pub const AGENT_PASSES_IN_TOTAL: Metric = Metric {
+    name: "monitoring_agent_passes_in_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Passes that the collectors handed to the spool's keeper; equal to those out, dropped and waiting together.",
+};
+/// Passes in the spool.
+pub const AGENT_PASSES_OUT_TOTAL: Metric = Metric {
+    name: "monitoring_agent_passes_out_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Passes that went into a record of the spool.",
+};
 /// Passes that did not reach the spool.
 pub const AGENT_DROPPED_PASSES_TOTAL: Metric = Metric {
     name: "monitoring_agent_passes_dropped_total",
@@ -91,6 +121,14 @@ pub const AGENT_DROPPED_PASSES_TOTAL: Metric = Metric {
     unit: "1",
     labels: &["reason"],
     help: "Passes that never reached the spool, by reason.",
+};
+/// Passes before the spool.
+pub const AGENT_PASSES_WAITING: Metric = Metric {
+    name: "monitoring_agent_passes_waiting",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Passes that wait to go into a record of the spool.",
 };
 /// Values left out of passes.
 pub const AGENT_DROPPED_VALUES_TOTAL: Metric = Metric {
@@ -100,13 +138,61 @@ pub const AGENT_DROPPED_VALUES_TOTAL: Metric = Metric {
     labels: &["reason"],
     help: "Values left out of passes that were sent without them, by reason.",
 };
+/// Events handed in.
+pub const RECEIVE_EVENTS_IN_TOTAL: Metric = Metric {
+    name: "monitoring_receive_events_in_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Events that services handed in; equal to those out, refused and waiting together.",
+};
+/// Events in the spool.
+pub const RECEIVE_EVENTS_OUT_TOTAL: Metric = Metric {
+    name: "monitoring_receive_events_out_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Events that are in the spool as its mode promises; the service was told so.",
+};
+/// Events not taken.
+pub const RECEIVE_EVENTS_REFUSED_TOTAL: Metric = Metric {
+    name: "monitoring_receive_events_refused_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Events that were not taken, by reason; the service was told so.",
+};
+/// Events before the spool.
+pub const RECEIVE_EVENTS_WAITING: Metric = Metric {
+    name: "monitoring_receive_events_waiting",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Events whose service waits until they are in the spool.",
+};
+/// Requests answered with an error.
+pub const RECEIVE_REQUESTS_REFUSED_TOTAL: Metric = Metric {
+    name: "monitoring_receive_requests_refused_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Requests of services that were answered with an error before or instead of being written, by reason.",
+};
+/// Attributes left out.
+pub const RECEIVE_ATTRIBUTES_DROPPED_TOTAL: Metric = Metric {
+    name: "monitoring_receive_attributes_dropped_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Attributes of events that were left out; none is on an allow-list yet.",
+};
 /// Records put into the spool.
 pub const SPOOL_RECORDS_IN_TOTAL: Metric = Metric {
     name: "monitoring_spool_records_in_total",
     kind: Counter,
     unit: "1",
     labels: &[],
-    help: "Records that entered the spool, those found in it at the start included.",
+    help: "Records that entered the spool, those found in it at the start included; equal to those out, moved, dropped and waiting together.",
 };
 /// Records acknowledged.
 pub const SPOOL_RECORDS_OUT_TOTAL: Metric = Metric {
@@ -115,6 +201,14 @@ pub const SPOOL_RECORDS_OUT_TOTAL: Metric = Metric {
     unit: "1",
     labels: &[],
     help: "Records that left the spool because the aggregator has them.",
+};
+/// Records moved.
+pub const SPOOL_RECORDS_MOVED_TOTAL: Metric = Metric {
+    name: "monitoring_spool_records_moved_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Records that were written again under another position, because the aggregator has another record under theirs.",
 };
 /// Records lost.
 pub const SPOOL_RECORDS_DROPPED_TOTAL: Metric = Metric {
@@ -196,6 +290,14 @@ pub const SPOOL_RECORDS_TURNED_AWAY_TOTAL: Metric = Metric {
     labels: &["reason"],
     help: "Records that the spool did not take, by reason.",
 };
+/// Epochs begun.
+pub const SPOOL_EPOCHS_BEGUN_TOTAL: Metric = Metric {
+    name: "monitoring_spool_epochs_begun_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["reason"],
+    help: "Epochs that the spool began, by reason; rewound and position_taken say that it was set back or copied.",
+};
 /// Whether the stream stands.
 pub const UPLINK_CONNECTED: Metric = Metric {
     name: "monitoring_uplink_connected",
@@ -226,7 +328,7 @@ pub const UPLINK_BATCHES_SENT_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &[],
-    help: "Batches sent, repeated ones included.",
+    help: "Batches sent, repeated ones included; equal to those acked, refused, moved, unanswered and in flight together.",
 };
 /// Batches acked.
 pub const UPLINK_BATCHES_ACKED_TOTAL: Metric = Metric {
@@ -242,7 +344,31 @@ pub const UPLINK_BATCHES_REFUSED_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &[],
-    help: "Batches that the aggregator refused for good; they lie in the spool's dead folder.",
+    help: "Batches that the aggregator refused for good; they lie in the spool's dead folder. Those before them count as acked.",
+};
+/// Batches moved.
+pub const UPLINK_BATCHES_MOVED_TOTAL: Metric = Metric {
+    name: "monitoring_uplink_batches_moved_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Batches in whose position the aggregator has another one; they are sent again under another position.",
+};
+/// Batches unanswered.
+pub const UPLINK_BATCHES_UNANSWERED_TOTAL: Metric = Metric {
+    name: "monitoring_uplink_batches_unanswered_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Batches whose stream ended before they were answered; they are sent again.",
+};
+/// Batches in flight.
+pub const UPLINK_BATCHES_IN_FLIGHT: Metric = Metric {
+    name: "monitoring_uplink_batches_in_flight",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Batches sent on the present stream that are not answered.",
 };
 /// Times that the wall clock was set.
 pub const CLOCK_STEPS_TOTAL: Metric = Metric {

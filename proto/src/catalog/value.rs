@@ -8,6 +8,7 @@ use super::{
     AGENT_DROPPED_PASSES_TOTAL, CLOCK_JUMPS_TOTAL, HTTP_REFUSED_TOTAL, INGEST_ACCEPT_PAUSES_TOTAL,
     INGEST_BATCHES_TOTAL, INGEST_CONNECTIONS_CLOSED_TOTAL, INGEST_DROPPED_SAMPLES_TOTAL, INGEST_EVENTS_TOTAL,
     INGEST_IDENTITY_CONFLICTS_TOTAL, INGEST_REFUSED_BATCHES_TOTAL, Metric, NOTIFICATIONS_FINISHED_TOTAL,
+    RECEIVE_EVENTS_REFUSED_TOTAL, RECEIVE_REQUESTS_REFUSED_TOTAL, SPOOL_EPOCHS_BEGUN_TOTAL,
     SPOOL_RECORDS_DROPPED_TOTAL, UPLINK_FAILURES_TOTAL,
 };
 use crate::refused::Refused;
@@ -15,6 +16,12 @@ use crate::refused::Refused;
 /// Counters of one label, and values that it can have. A counter may have several rows.
 pub(crate) const KNOWN: &[(&Metric, &[&str])] = &[
     (&AGENT_DROPPED_PASSES_TOTAL, &["queue_full", "too_large", "spool_full", "disk_full", "disk_error"]),
+    (&RECEIVE_EVENTS_REFUSED_TOTAL, &["bad_type", "bad_clinic", "bad_key", "unknown_type", "bad_time"]),
+    (&RECEIVE_EVENTS_REFUSED_TOTAL, &["queue_full", "spool_full", "disk_full", "disk_error", "too_large", "stopping"]),
+    (&RECEIVE_REQUESTS_REFUSED_TOTAL, &["unreadable", "too_large", "too_many_events", "too_slow", "busy", "broken"]),
+    (&RECEIVE_REQUESTS_REFUSED_TOTAL, &["not_kept", "stopping", "not_served"]),
+    (&SPOOL_EPOCHS_BEGUN_TOTAL, &["fresh", "cursor_lost", "torn_tail", "tail_missing", "power_loss", "sync_failed"]),
+    (&SPOOL_EPOCHS_BEGUN_TOTAL, &["rewound", "position_taken"]),
     (&SPOOL_RECORDS_DROPPED_TOTAL, &["spool_full", "corrupt", "refused"]),
     (&UPLINK_FAILURES_TOTAL, &["connect", "broken", "closed", "silent", "refused"]),
     (&INGEST_BATCHES_TOTAL, &["stored", "replayed", "refused", "taken", "abandoned"]),

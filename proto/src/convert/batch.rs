@@ -112,6 +112,12 @@ impl RawBatch {
         Ok(Self(v1::Batch { epoch: epoch_bytes(position.epoch), seq: position.seq, ..open(record)? }))
     }
 
+    /// A spool record to be sent as it lies there, with all its schemas. Nothing of it can be looked at before it arrives.
+    pub fn sealed(record: Vec<u8>, position: Position) -> Self {
+        let (epoch, seq) = (epoch_bytes(position.epoch), position.seq);
+        Self(v1::Batch { epoch, seq, packed: record.into(), ..v1::Batch::default() })
+    }
+
     /// Takes away the schemas that `known` holds already and adds the others to it. Call with an empty set on a new
     /// stream.
     pub fn strip(&mut self, known: &mut HashSet<SchemaId>) {

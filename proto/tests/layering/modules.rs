@@ -13,6 +13,7 @@ type Row = (&'static str, Option<&'static [&'static str]>);
 const AGENT: &[Row] = &[
     ("meters", Some(&[])),
     ("fail_disk", Some(&[])),
+    ("entrance", Some(&[])),
     ("collect", Some(&[])),
     ("config", Some(&["collect"])),
     ("fold", Some(&["collect"])),
@@ -20,8 +21,9 @@ const AGENT: &[Row] = &[
     ("collect::watch", Some(&["collect", "config", "fold", "meters"])),
     ("batch", Some(&["fold"])),
     ("keep", Some(&["batch", "fold", "meters"])),
+    ("receive", Some(&["entrance", "keep", "meters"])),
     ("uplink", Some(&["keep", "meters"])),
-    ("status", Some(&["collect::watch", "config", "keep", "uplink"])),
+    ("status", Some(&["collect::watch", "config", "entrance", "keep", "uplink"])),
     ("app", None),
     ("cli", Some(&["app", "collect", "config", "meters", "uplink"])),
 ];

@@ -91,12 +91,13 @@ const RULES: &[Rule] = &[
         within: &[],
         except: &[
             "proto/src/grpc.rs",
+            "agent/src/receive",
             "agent/src/uplink",
             "agent/src/config.rs",
             "aggregator/src/ingest",
             "*/src/app.rs",
         ],
-        why: "gRPC is spoken by `uplink` and `ingest` only",
+        why: "gRPC is spoken by `receive`, `uplink` and `ingest` only",
     },
     Rule {
         words: &["axum::", "tower_http::"],

@@ -1,0 +1,97 @@
+//! Names that the aggregator knows for something else: a spool that was set back, a place that is taken.
+
+use super::*;
+
+fn epochs(agent: &Running, reason: &str) -> u64 {
+    agent.meters.keep.spool.epochs.with_label_values(&[reason]).get()
+}
+
+#[test]
+fn a_spool_that_was_set_back_gives_new_records_a_new_epoch_and_the_old_ones_keep_their_names() {
+    let bench = Bench::new(Mode::Durable);
+    let agent = &bench.agent;
+    bench.record(1);
+    bench.record(2);
+    let last = agent.door.last();
+    assert_eq!(last.seq, 2);
+    let mut items = agent.door.open_session(Some(Rewound { last, stored_seq: 7 }));
+    bench.record(3);
+    let (first, second, third) = (receive(&mut items), receive(&mut items), receive(&mut items));
+    assert_eq!((first, second.0), ((Position { seq: 1, ..last }, 1), last));
+    assert_eq!((third.0.seq, third.1), (1, 3));
+    assert_ne!(third.0.epoch, last.epoch);
+    assert_eq!(agent.door.last(), third.0, "the next hello speaks of the new epoch");
+    agent.door.heard(Outcome::Acked(third.0));
+    wait_for(|| agent.door.waiting() == 0);
+    assert_eq!((epochs(agent, "rewound"), epochs(agent, "fresh")), (1, 1));
+    bench.agent.stop();
+}
+
+#[test]
+fn an_epoch_that_is_over_already_is_not_ended_again() {
+    let bench = Bench::new(Mode::Durable);
+    let agent = &bench.agent;
+    bench.record(1);
+    let rewound = Rewound { last: agent.door.last(), stored_seq: 7 };
+    drop(agent.door.open_session(Some(rewound)));
+    wait_for(|| epochs(agent, "rewound") == 1);
+    let mut items = agent.door.open_session(Some(rewound)); // a hello from before the new epoch is answered late
+    assert_eq!(receive(&mut items).1, 1);
+    assert_eq!(epochs(agent, "rewound"), 1);
+    bench.agent.stop();
+}
+
+#[test]
+fn while_no_new_epoch_can_begin_nothing_is_sent_under_the_old_one() {
+    let bench = Bench::new(Mode::Durable);
+    let agent = &bench.agent;
+    bench.record(1);
+    let rewound = Rewound { last: agent.door.last(), stored_seq: 7 };
+    bench.disk.fail(Operation::Rename, 0, u32::MAX, EIO);
+    let mut items = agent.door.open_session(Some(rewound));
+    assert_eq!(items.blocking_recv(), None, "the session is given up");
+    bench.disk.heal();
+    let mut items = agent.door.open_session(Some(rewound));
+    assert_eq!(receive(&mut items).1, 1);
+    wait_for(|| epochs(agent, "rewound") == 1);
+    bench.agent.stop();
+}
+
+#[test]
+fn a_record_whose_place_is_taken_comes_again_in_another_and_those_before_it_are_settled() {
+    let bench = Bench::new(Mode::Durable);
+    let agent = &bench.agent;
+    (1..=3).for_each(|at| bench.record(at));
+    let mut items = agent.door.open_session(None);
+    let (_, second, third) = (receive(&mut items), receive(&mut items), receive(&mut items));
+    agent.door.heard(Outcome::Taken(second.0));
+    let again = receive(&mut items);
+    assert_eq!((again.1, again.0.seq), (2, 1));
+    assert_ne!(again.0.epoch, second.0.epoch);
+    wait_for(|| agent.door.waiting() == 2 && epochs(agent, "position_taken") == 1);
+    let stats = agent.door.stats();
+    assert_eq!((stats.delivered, stats.moved), (1, 1));
+    agent.door.heard(Outcome::Acked(third.0));
+    agent.door.heard(Outcome::Acked(again.0));
+    wait_for(|| agent.door.waiting() == 0);
+    assert_eq!(agent.meters.keep.spool.moved.get(), 1);
+    bench.agent.stop();
+}
+
+#[test]
+fn a_record_that_cannot_move_stays_and_the_next_session_hears_of_it_again() {
+    let bench = Bench::new(Mode::Durable);
+    let agent = &bench.agent;
+    bench.record(1);
+    let mut items = agent.door.open_session(None);
+    let (position, _) = receive(&mut items);
+    bench.disk.fail(Operation::Rename, 0, u32::MAX, EIO);
+    agent.door.heard(Outcome::Taken(position));
+    assert_eq!(items.blocking_recv(), None);
+    bench.disk.heal();
+    let mut items = agent.door.open_session(None);
+    assert_eq!(receive(&mut items), (position, 1));
+    agent.door.heard(Outcome::Taken(position));
+    assert_ne!(receive(&mut items).0, position);
+    bench.agent.stop();
+}
