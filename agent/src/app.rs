@@ -12,7 +12,7 @@ use crate::keep::{Door, Keeper};
 use crate::meters::Meters;
 use crate::receive;
 use crate::status::{self, Status};
-use crate::uplink::{Standing, Uplink};
+use crate::uplink::{Patience, Standing, Uplink};
 use proto::message::{Hello, Position};
 use proto::report::Durability;
 use proto::telemetry::Telemetry;
@@ -120,6 +120,7 @@ impl App {
             url: config.aggregator.clone(),
             hello: hello(config, &report, boot_id),
             backoff: Backoff::new(config.backoff.0, config.backoff.1),
+            patience: Patience::default(),
             door: door.clone(),
             clock: clock.clone(),
             meters: meters.uplink.clone(),

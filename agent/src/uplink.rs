@@ -9,7 +9,7 @@ mod flight;
 mod session;
 mod standing;
 
-pub use session::{Session, probe};
+pub use session::{Patience, Session, probe};
 pub use standing::{Standing, Stands};
 
 use crate::keep::Door;
@@ -78,6 +78,8 @@ pub struct Uplink {
     pub hello: Hello,
     /// The wait between two sessions.
     pub backoff: Backoff,
+    /// How long the aggregator may be silent.
+    pub patience: Patience,
     /// The keeper's door.
     pub door: Door,
     /// The clocks.

@@ -20,14 +20,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the aggregator may take to answer a hello.
-const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
-/// A peer that is gone without a word is noticed after these two: a ping this often, an answer within that.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// See [`KEEPALIVE_INTERVAL`].
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a draining session looks whether everything is delivered.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How long a draining session waits for acks; what is left stays in the spool.
@@ -36,6 +28,19 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// Messages between us and the transport; the window bounds them already.
 const OUTBOUND: usize = 4;
+
+/// How long the aggregator may leave us without a sign of life.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the answer to a hello.
+    pub welcome: Duration,
+    /// HTTP/2's ping is sent this often, also while nothing else is said.
+    pub ping_every: Duration,
+    /// For the answer to a ping. One that is gone without a word is noticed after these two, within a minute.
+    pub pong_within: Duration,
+}
 
 /// One stream.
 pub struct Session<'a> {
@@ -46,11 +51,12 @@ pub struct Session<'a> {
 
 /// Whether an aggregator answers at `url`: by a stream that ends before its hello, which changes nothing over there.
 pub async fn probe(url: &str) -> Result<(), SessionError> {
-    let silent = |_| SessionError::Silent { what: "an empty stream", limit: WELCOME_TIMEOUT };
-    let mut client = IngestClient::new(connect(url).await?);
+    let patience = Patience::default();
+    let silent = |_| SessionError::Silent { what: "an empty stream", limit: patience.welcome };
+    let mut client = IngestClient::new(connect(url, patience).await?);
     let opening = client.stream(tokio_stream::empty());
-    let mut inbound = timeout(WELCOME_TIMEOUT, opening).await.map_err(silent)?.map_err(broken)?.into_inner();
-    match timeout(WELCOME_TIMEOUT, inbound.next()).await.map_err(silent)? {
+    let mut inbound = timeout(patience.welcome, opening).await.map_err(silent)?.map_err(broken)?.into_inner();
+    match timeout(patience.welcome, inbound.next()).await.map_err(silent)? {
         None | Some(Ok(ToAgent::Refusal(_))) => Ok(()),
         Some(Ok(_)) => Err(SessionError::Broken("an empty stream was answered with something else".into())),
         Some(Err(status)) => Err(broken(status)),
@@ -58,18 +64,29 @@ pub async fn probe(url: &str) -> Result<(), SessionError> {
 }
 
 /// Connects to `url`.
-async fn connect(url: &str) -> Result<Channel, SessionError> {
+async fn connect(url: &str, patience: Patience) -> Result<Channel, SessionError> {
     let failed = |source| SessionError::Connect { url: url.into(), source };
     Endpoint::from_shared(url.to_string())
         .map_err(failed)?
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(patience.connect)
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .http2_keep_alive_interval(patience.ping_every)
+        .keep_alive_timeout(patience.pong_within)
         .keep_alive_while_idle(true)
         .connect()
         .await
         .map_err(failed)
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            welcome: Duration::from_secs(10),
+            ping_every: Duration::from_secs(30),
+            pong_within: Duration::from_secs(20),
+        }
+    }
 }
 
 impl<'a> Session<'a> {
@@ -108,7 +125,8 @@ impl<'a> Session<'a> {
         out: &mpsc::Sender<FromAgent>,
         outbound: mpsc::Receiver<FromAgent>,
     ) -> Result<(Streaming<ToAgent>, Option<Rewound>), SessionError> {
-        let channel = connect(&self.uplink.url).await?;
+        let patience = self.uplink.patience;
+        let channel = connect(&self.uplink.url, patience).await?;
         let clock = &self.uplink.clock;
         let last = self.uplink.door.last();
         let hello = Hello { wall: clock.wall(), monotonic: clock.monotonic(), last, ..self.uplink.hello.clone() };
@@ -117,11 +135,11 @@ impl<'a> Session<'a> {
         let mut client = IngestClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX_BYTES)
             .max_encoding_message_size(MESSAGE_MAX_BYTES);
-        let silent = |_| SessionError::Silent { what: "a hello", limit: WELCOME_TIMEOUT };
+        let silent = |_| SessionError::Silent { what: "a hello", limit: patience.welcome };
         let opening = client.stream(ReceiverStream::new(outbound));
-        let response = timeout(WELCOME_TIMEOUT, opening).await.map_err(silent)?.map_err(broken)?;
+        let response = timeout(patience.welcome, opening).await.map_err(silent)?.map_err(broken)?;
         let mut inbound = response.into_inner();
-        match timeout(WELCOME_TIMEOUT, inbound.next()).await.map_err(silent)? {
+        match timeout(patience.welcome, inbound.next()).await.map_err(silent)? {
             Some(Ok(ToAgent::Welcome(Welcome { stored_seq }))) => {
                 let rewound = (stored_seq > last.seq).then_some(Rewound { last, stored_seq });
                 Ok((inbound, rewound))

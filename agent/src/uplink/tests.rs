@@ -15,7 +15,8 @@ use spool::memory::MemoryDisk;
 use spool::{Class, Mode, Options, Spool};
 use std::collections::HashMap;
 use std::path::Path;
-use tokio::net::TcpListener;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -79,6 +80,16 @@ impl Bench {
     }
 
     fn at(url: String, streams: mpsc::Receiver<Stream>, records: &[Vec<u8>], backoff: Duration) -> Self {
+        Self::with(url, streams, records, backoff, Patience::default())
+    }
+
+    fn with(
+        url: String,
+        streams: mpsc::Receiver<Stream>,
+        records: &[Vec<u8>],
+        backoff: Duration,
+        patience: Patience,
+    ) -> Self {
         let disk = Arc::new(MemoryDisk::default());
         let options = Options::new(Mode::Durable, 64 << 20, "boot");
         let (mut spool, report) = Spool::open(disk, Path::new("/spool"), options).expect("it opens");
@@ -107,6 +118,7 @@ impl Bench {
             url,
             hello,
             backoff: Backoff::new(backoff, backoff),
+            patience,
             door: door.clone(),
             clock,
             meters: meters.uplink.clone(),
@@ -411,4 +423,59 @@ async fn a_probe_tells_an_aggregator_from_something_else_and_says_no_hello() {
     assert!(!matches!(probe(&page).await, Ok(()) | Err(SessionError::Connect { .. })), "pages are no aggregator");
     let nobody = probe("http://127.0.0.1:1").await;
     assert!(matches!(nobody, Err(SessionError::Connect { .. })), "{nobody:?}");
+}
+
+/// A way to `to` whose first connection goes silent when it is told to: both ends are held, nothing is handed on, as when a
+/// cable is cut. Those that come after it pass.
+async fn way_that_goes_silent(to: String) -> (String, CancellationToken) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let (url, silent) = (format!("http://{}", listener.local_addr().expect("it is bound")), CancellationToken::new());
+    let mut first = Some(silent.clone());
+    tokio::spawn(async move {
+        while let Ok((mut here, _)) = listener.accept().await {
+            let (to, cut) = (to.trim_start_matches("http://").to_string(), first.take());
+            tokio::spawn(async move {
+                let mut there = TcpStream::connect(to).await.expect("it listens");
+                tokio::select! {
+                    _ = copy_bidirectional(&mut here, &mut there) => {}
+                    () = async { cut.expect("it is the first").cancelled().await }, if cut.is_some() => {
+                        std::future::pending::<()>().await;
+                    }
+                }
+            });
+        }
+    });
+    (url, silent)
+}
+
+/// Times for a test, long enough for a peer that lives on a busy machine.
+fn short() -> Patience {
+    Patience { ping_every: Duration::from_millis(50), pong_within: Duration::from_secs(1), ..Patience::default() }
+}
+
+#[tokio::test]
+async fn an_aggregator_that_is_gone_without_a_word_is_left_and_what_it_did_not_ack_is_sent_again() {
+    let (url, streams) = listen().await;
+    let (way, silent) = way_that_goes_silent(url).await;
+    let mut bench = Bench::with(way, streams, &[record(1)], Duration::from_millis(10), short());
+    let mut cut_off = bench.stream().await;
+    cut_off.batch().await;
+    silent.cancel();
+    let mut stream = bench.stream().await;
+    assert_eq!(stream.batch().await.0.position, bench.position(1));
+    assert_eq!(bench.meters.uplink.failures.with_label_values(&["broken"]).get(), 1);
+    bench.end();
+}
+
+#[tokio::test]
+async fn an_aggregator_that_takes_connections_and_never_speaks_is_called_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let (_, streams) = mpsc::channel(1);
+    let patience = Patience { welcome: Duration::from_millis(50), ..Patience::default() };
+    let bench = Bench::with(url, streams, &[record(1)], Duration::from_millis(10), patience);
+    let silences = || bench.meters.uplink.failures.with_label_values(&["silent"]).get();
+    until("it was tried again", || silences() >= 2).await;
+    assert_eq!(bench.door.waiting(), 1);
+    bench.end();
 }
