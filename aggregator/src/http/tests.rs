@@ -3,6 +3,7 @@
 mod api;
 mod exposition;
 pub(super) mod house;
+mod ledger;
 mod probes;
 pub(super) mod reader;
 

@@ -2,8 +2,10 @@
 
 mod acks;
 mod connections;
+mod conservation;
 pub(crate) mod fixture;
 mod house;
+mod identity;
 mod refusals;
 mod streams;
 mod wire;

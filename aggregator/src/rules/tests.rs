@@ -2,6 +2,7 @@
 
 mod desk;
 mod firing;
+mod gaps;
 mod restart;
 mod shipped;
 mod silence;

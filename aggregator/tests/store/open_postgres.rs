@@ -58,7 +58,7 @@ async fn everything_is_in_the_schema_monitoring() {
         WHERE schemaname NOT IN ('monitoring', 'pg_catalog', 'information_schema')";
     assert_eq!(ask(&database.url, others).await, "");
     let count = "SELECT count(*)::text FROM monitoring._sqlx_migrations WHERE success";
-    assert_eq!(ask(&database.url, count).await, "2");
+    assert_eq!(ask(&database.url, count).await, "4");
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ pub(super) struct House {
     pub(super) database: Database,
     pub(super) clock: ManualClock,
     pub(super) meters: Meters,
+    pub(super) telemetry: Telemetry,
     pub(super) drain: Drain,
     door: Door,
     pub(super) socket: SocketAddr,
@@ -90,7 +91,8 @@ impl House {
     /// With other limits.
     pub(super) async fn with(setting: Setting) -> Self {
         let (database, clock) = (Database::new().await, ManualClock::at(NOW));
-        let meters = Meters::new(&Telemetry::default(), "sqlite");
+        let telemetry = Telemetry::default();
+        let meters = Meters::new(&telemetry, "sqlite");
         let live = Arc::new(Live::new(Limits::default(), Arc::new(clock.clone()), Vec::new()));
         let mut drain = Drain::default();
         let (phase, commit) = (drain.phase("streams", PATIENCE), drain.phase("writer", PATIENCE));
@@ -120,7 +122,7 @@ impl House {
             closed: meters.ingest.closed.clone(),
         };
         server::spawn(&phase, listener, terms, setting.keepalive, gate);
-        Self { live, database, clock, meters, drain, door, socket }
+        Self { live, database, clock, meters, telemetry, drain, door, socket }
     }
 
     /// Agent number `number`, welcomed.
@@ -261,18 +263,23 @@ impl Agent {
 
 /// What agent `number` says first.
 pub(super) fn hello(number: u128) -> RawHello {
+    hello_of(number, Uuid::from_u128(1), &format!("agenda-{number}"), Position { epoch: 1, seq: 0 })
+}
+
+/// What a run of agent `number` says first whose spool has given out `last`.
+pub(super) fn hello_of(number: u128, run_id: Uuid, instance: &str, last: Position) -> RawHello {
     RawHello::new(Hello {
         agent_id: Uuid::from_u128(number),
         service: "agenda".into(),
-        instance: format!("agenda-{number}"),
+        instance: instance.into(),
         clinic_id: None,
         interval: Duration::from_secs(1),
         wall: NOW,
         monotonic: Duration::ZERO,
         boot_id: "boot".into(),
         agent_version: "0.1.0".into(),
-        run_id: Uuid::from_u128(1),
-        last: Position { epoch: 1, seq: 0 },
+        run_id,
+        last,
     })
 }
 
