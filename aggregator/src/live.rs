@@ -355,7 +355,10 @@ impl Live {
 
     /// Reads the head.
     pub fn read<R>(&self, read: impl FnOnce(&Head) -> R) -> R {
-        read(&self.lock().head)
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let mut inner = self.lock();
+        inner.look_at_clock(wall, now);
+        read(&inner.head)
     }
 
     /// Reads the head as rules do.
@@ -449,6 +452,7 @@ impl Inner {
         if Duration::from_millis(moved_ms.unsigned_abs()) <= CLOCK_TOLERANCE {
             return;
         }
+        tracing::warn!(moved_ms, "our wall clock was set, or the machine slept; what we have in memory moves with it");
         self.head.move_by(moved_ms);
         self.gaps.move_by(moved_ms);
         self.newest = self.newest.moved_by(moved_ms);

@@ -4,6 +4,7 @@ use super::house::{House, INTERVAL, Reported, frame, hello, pages};
 use super::reader::{Line, read};
 use crate::http::page::write;
 use crate::http::shown::everything;
+use crate::live::State;
 use proto::catalog;
 use proto::exposition::Format;
 use runtime::clock::Clock;
@@ -38,6 +39,19 @@ async fn two_agents() -> (House, Uuid, Uuid) {
     house.pages.telemetry.counters(&catalog::INGEST_BATCHES_TOTAL).with_label_values(&["stored"]).inc_by(5);
     house.pages.telemetry.gauge(&catalog::HEAD_SERIES).set(12.0);
     (house, first, second)
+}
+
+#[tokio::test]
+async fn a_page_that_is_read_right_after_our_clock_was_set_shows_what_the_one_before_did() {
+    let house = House::open().await;
+    let agent = house.agent("agenda", None);
+    house.reports(agent, &[("cpu", &[], 1.5)]);
+    for by_ms in [3_600_000, -7_200_000, 3_600_000] {
+        house.clock.jump_to(house.clock.wall().moved_by(by_ms));
+        let page = house.get("/metrics").await;
+        assert!(page.text.contains("\ncpu{"), "{by_ms} ms: {}", page.text);
+        assert_eq!(house.get(&format!("/agents/{agent}/metrics")).await.status, 200, "{by_ms} ms");
+    }
 }
 
 #[tokio::test]
@@ -233,8 +247,13 @@ async fn old_values_are_not_shown_even_when_no_sweep_has_ended_them() {
 #[tokio::test]
 async fn a_head_restored_from_an_old_log_is_not_shown_as_of_now() {
     let (house, first, _) = two_agents().await;
-    // What a restart does: seen now by the monotonic clock, long ago by the wall clock.
-    house.clock.jump_to(house.pages.clock.wall() + INTERVAL * 100);
+    let (live, then) = (&house.pages.live, house.clock.wall());
+    let row = live.agent(first).expect("it is known").row;
+    house.clock.advance(INTERVAL * 100);
+    live.resume(vec![row], None);
+    live.restore(first, &[frame(then, REPORTED)]);
+    live.restored();
+    assert!(live.agent(first).is_some_and(|agent| agent.state == State::Up), "it has time to come back");
     assert_eq!(house.get(&format!("/agents/{first}/metrics")).await.status, 503);
     let page = read(&house.get("/metrics").await.text);
     assert!(page.lines().all(|line| line.name.starts_with("monitoring_")));
