@@ -18,10 +18,12 @@ mod agent;
 mod awaiting;
 mod clock_offset;
 mod gaps;
+mod own_clock;
 mod report;
 
 use crate::store::{AgentRow, GapRow, Missing, Pulse};
 use awaiting::Awaiting;
+use own_clock::{difference_ms, ended_at};
 use proto::limits::CLOCK_TOLERANCE;
 use proto::message::{ClockReading, Hello, Position};
 use proto::name::MetricName;
@@ -45,9 +47,6 @@ pub use report::{is_own, is_reported};
 pub const RECONNECT_MAX: Duration = backoff::CAP.saturating_add(Duration::from_secs(10));
 /// A silent agent stays in the service discovery for this long, so that `up == 0` can fire.
 pub const LOST_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// What was seen later than the last sign of our own life by more than this was stamped by a clock that was set back since:
-/// some pulses that the database did not take.
-const PULSE_MISSED: Duration = Duration::from_secs(60);
 /// Agents known at a time, those of the last day that are gone included: two rollouts of every stream there may be.
 pub const AGENTS_MAX: usize = 20_000;
 /// How much the head holds of each series.
@@ -443,27 +442,6 @@ impl Inner {
         }
     }
 
-    /// When our wall clock was set, or we slept, what came before moves with it, and is not of now: agents are unheard
-    /// until they tell.
-    fn look_at_clock(&mut self, wall: Timestamp, now: Duration) {
-        let difference_ms = difference_ms(wall, now);
-        let moved_ms = difference_ms.saturating_sub(self.clock_difference_ms);
-        self.clock_difference_ms = difference_ms;
-        if Duration::from_millis(moved_ms.unsigned_abs()) <= CLOCK_TOLERANCE {
-            return;
-        }
-        tracing::warn!(moved_ms, "our wall clock was set, or the machine slept; what we have in memory moves with it");
-        self.head.move_by(moved_ms);
-        self.gaps.move_by(moved_ms);
-        self.newest = self.newest.moved_by(moved_ms);
-        for agent in self.agents.values_mut() {
-            agent.move_by(moved_ms);
-            if agent.state == State::Up {
-                self.awaiting.stale(agent.row.agent_id, now);
-            }
-        }
-    }
-
     /// What frames that came just now mean beside their samples.
     fn note_news(&mut self, agent_id: Uuid, frames: &[Frame], wall: Timestamp, now: Duration) {
         let Some(agent) = self.agents.get_mut(&agent_id) else { return };
@@ -481,23 +459,6 @@ impl Inner {
         let latest = wall + CLOCK_TOLERANCE;
         self.newest = times().filter(|at| *at <= latest).fold(self.newest, Timestamp::max);
     }
-}
-
-/// When we ended, by the clock of then, told by nothing but what was written down with that clock: whatever `wall` shows
-/// now, who was silent then is silent now. A pulse that was itself ahead of what was believed counts only as far as
-/// something else says so.
-fn ended_at(known: &[AgentRow], pulse: Option<Pulse>, wall: Timestamp) -> Timestamp {
-    let seen = || known.iter().map(|row| row.last_seen);
-    let newest = seen().max().unwrap_or_default();
-    let Some(pulse) = pulse else { return newest };
-    let is_believed = pulse.alive_at.since(pulse.trusted_at) <= PULSE_MISSED;
-    let alive_at = if is_believed { pulse.alive_at } else { pulse.alive_at.min(newest.max(wall)) };
-    seen().filter(|at| *at <= alive_at + PULSE_MISSED).fold(alive_at, Timestamp::max)
-}
-
-/// Our wall clock minus our monotonic one.
-fn difference_ms(wall: Timestamp, now: Duration) -> i64 {
-    (wall - now).as_millis()
 }
 
 /// Whether a schema has a metric of this name.
