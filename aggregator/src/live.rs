@@ -21,7 +21,7 @@ mod gaps;
 mod own_clock;
 mod report;
 
-use crate::store::{AgentRow, GapRow, Missing, Pulse};
+use crate::store::{AgentRow, Pulse};
 use awaiting::Awaiting;
 use own_clock::{difference_ms, ended_at};
 use proto::limits::CLOCK_TOLERANCE;
@@ -223,22 +223,6 @@ impl Live {
         self.lock().append(agent_id, frames, News::Known)
     }
 
-    /// Notes what is missing of an agent. Before the samples that came with it are added, which end it.
-    pub fn note_missing(&self, agent_id: Uuid, missing: &[Missing]) {
-        if missing.is_empty() {
-            return;
-        }
-        let wall = self.clock.wall();
-        let mut inner = self.lock();
-        missing.iter().for_each(|missing| inner.note_gap(agent_id, missing.clone(), wall));
-    }
-
-    /// Notes gaps read from the ledger at the start, after the samples.
-    pub fn restore_gaps(&self, gaps: Vec<GapRow>) {
-        let mut inner = self.lock();
-        gaps.into_iter().for_each(|gap| inner.note_gap(gap.agent_id, gap.missing, gap.noted_at));
-    }
-
     /// Ends what the log does not tell has ended, after the last [`Live::restore`]: the series of agents that said
     /// goodbye, and of those that were silent when we ended. Else an alert on them would fire again. The time that the
     /// others have to come back begins now: until now they were turned away.
@@ -414,9 +398,7 @@ impl Inner {
             return Appended { unknown_agent: passes.map(|pass| pass.values.len()).sum(), ..total };
         };
         let origin = agent.origin();
-        if !self.gaps.is_empty()
-            && let Some(oldest) = frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at).min()
-        {
+        if let Some(oldest) = frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at).min() {
             self.gaps.end(&agent.row.service, &agent.row.instance, oldest);
         }
         for frame in frames {
@@ -426,12 +408,6 @@ impl Inner {
             }
         }
         total
-    }
-
-    fn note_gap(&mut self, agent_id: Uuid, missing: Missing, at: Timestamp) {
-        if let Some(agent) = self.agents.get(&agent_id) {
-            self.gaps.note(&agent.row.service, &agent.row.instance, missing, at);
-        }
     }
 
     /// See [`Live::seen`].

@@ -6,7 +6,7 @@
 //! Reads the batches of the head's window through the same conversion and the same `append` as when they came. A batch
 //! that cannot be read costs itself: it is named and counted, and the rest goes on.
 
-use crate::live::{AGENTS_MAX, HEAD_WINDOW, Live};
+use crate::live::{HEAD_WINDOW, Live};
 use crate::store::{BatchRow, Store, StoreError};
 use proto::convert::{RawBatch, SchemaBytes};
 use proto::limits::CLOCK_TOLERANCE;
@@ -20,8 +20,8 @@ use uuid::Uuid;
 /// The schemas of each agent.
 type Known = HashMap<Uuid, HashMap<SchemaId, Arc<Schema>>>;
 
-/// Gaps that are read: some of each agent there may be. Beyond it the newest.
-const GAPS_MAX: u32 = 2 * AGENTS_MAX as u32;
+/// Gaps that are read: two of each agent there may be. Beyond it the newest.
+const GAPS_MAX: u32 = 40_000;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -164,6 +164,7 @@ impl Pair {
     /// aggregator knew already.
     fn finish(&self, mut agent: Program, aggregator: Program, seed: u64, rounds: u64) -> u64 {
         let last = Self::deliver(&mut agent);
+        self.check_books();
         let replayed = self.replayed();
         assert!(agent.interrupt().success(), "seed {seed}: the agent ends cleanly");
         assert!(aggregator.interrupt().success(), "seed {seed}: the aggregator ends cleanly");
@@ -175,6 +176,25 @@ impl Pair {
         );
         assert!(rows.len() as u64 >= rounds / 2, "seed {seed}: a run with {} batches proves nothing", rows.len());
         replayed
+    }
+
+    /// What the last aggregator received has gone somewhere: `docs/conservation.md`.
+    fn check_books(&self) {
+        let mut page = String::new();
+        let sum = |page: &str, name: &str| -> f64 {
+            let of = |line: &str| line.split(['{', ' ']).next() == Some(name) && !line.contains("=\"own_");
+            let lines = page.lines().filter(|line| of(line));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        wait_for("every batch has its outcome, every sample its place", || {
+            page = get(&format!("http://{}/metrics", self.http)).unwrap_or_default();
+            let of = |name: &str| sum(&page, &format!("monitoring_ingest_{name}"));
+            let (batches, samples) = (of("received_batches_total"), of("received_samples_total"));
+            batches > 0.0
+                && batches == of("batches_total") + of("waiting_batches")
+                && samples == of("samples_total") + of("dropped_samples_total")
+                && of("received_events_total") == of("events_total")
+        });
     }
 
     fn replayed(&self) -> u64 {

@@ -60,7 +60,7 @@ impl Params {
     /// A moment: RFC 3339, or seconds since 1970 with or without a fraction, as Prometheus takes it.
     pub(super) fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let at = seconds(text).or_else(|| text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond()));
+        let at = seconds(text).or_else(|| text.parse().ok().map(jiff::Timestamp::as_millisecond));
         let wanted = "a time, as 2026-11-24T12:00:00Z or in seconds since 1970";
         at.map(|at| Some(Timestamp::from_millis(at))).ok_or_else(|| refused(name, text, wanted))
     }
@@ -85,6 +85,7 @@ pub(super) fn is_within(scope: Scope, clinic_id: Option<&str>) -> bool {
 }
 
 /// Milliseconds of a decimal number of seconds that lies within the calendar.
+#[expect(clippy::cast_possible_truncation, reason = "what lies within the calendar fits")]
 fn seconds(text: &str) -> Option<i64> {
     let millis = text.parse::<f64>().ok()? * 1000.0;
     let (first, last) = (jiff::Timestamp::MIN.as_millisecond(), jiff::Timestamp::MAX.as_millisecond());

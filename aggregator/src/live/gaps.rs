@@ -6,10 +6,12 @@
 //!
 //! Limits: [`GAPS_PER_NAME_MAX`]; as old as the head's window.
 
-use crate::store::Missing;
+use super::{Inner, Live};
+use crate::store::{GapRow, Missing};
 use proto::name::Labels;
 use proto::sample::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
+use uuid::Uuid;
 
 /// Gaps kept of one name; beyond it the two oldest become one, over both and the time between: rather unknown than wrong.
 pub const GAPS_PER_NAME_MAX: usize = 32;
@@ -44,7 +46,9 @@ impl Gaps {
     /// A sample of `at` came: the gaps before it end.
     pub(super) fn end(&mut self, service: &str, instance: &str, at: Timestamp) {
         if let Some(of_name) = self.0.get_mut(service).and_then(|instances| instances.get_mut(instance)) {
-            of_name.iter_mut().for_each(|noted| noted.missing.end(at));
+            for noted in of_name {
+                noted.missing.end(at);
+            }
         }
     }
 
@@ -83,6 +87,38 @@ impl Gaps {
             missing.from_at.is_none_or(|at| at < to) && missing.until_at.is_none_or(|at| at > from)
         };
         of_name.iter().map(|noted| &noted.missing).find(touches)
+    }
+}
+
+// === impl Live ===
+
+impl Live {
+    /// Notes what is missing of an agent. Before the samples that came with it are added, which end it.
+    pub fn note_missing(&self, agent_id: Uuid, missing: &[Missing]) {
+        if missing.is_empty() {
+            return;
+        }
+        let wall = self.clock.wall();
+        let mut inner = self.lock();
+        for missing in missing {
+            inner.note_gap(agent_id, missing.clone(), wall);
+        }
+    }
+
+    /// Notes gaps read from the ledger at the start, after the samples.
+    pub fn restore_gaps(&self, gaps: Vec<GapRow>) {
+        let mut inner = self.lock();
+        for gap in gaps {
+            inner.note_gap(gap.agent_id, gap.missing, gap.noted_at);
+        }
+    }
+}
+
+impl Inner {
+    fn note_gap(&mut self, agent_id: Uuid, missing: Missing, at: Timestamp) {
+        if let Some(agent) = self.agents.get(&agent_id) {
+            self.gaps.note(&agent.row.service, &agent.row.instance, missing, at);
+        }
     }
 }
 

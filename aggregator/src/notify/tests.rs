@@ -116,6 +116,14 @@ impl Post {
         self.notifier.meters.failed.with_label_values(&[channel, reason]).get()
     }
 
+    /// Every message that was made has one outcome, or waits; so many have this one.
+    async fn finished(&self, outcome: &str) -> u64 {
+        let count = |outcome| self.notifier.meters.finished.with_label_values(&[outcome]).get();
+        let done: u64 = ["sent", "refused", "given_up", "no_channel", "outbox_full"].map(count).iter().sum();
+        assert_eq!(u128::from(done + self.waiting().await), self.made);
+        count(outcome)
+    }
+
     fn sent(&self) -> u64 {
         self.notifier.meters.sent.with_label_values(&["webhook"]).get()
     }
@@ -254,6 +262,7 @@ async fn a_message_that_is_refused_is_not_sent_again_and_holds_up_nothing() {
     post.after(60 * SECOND).await;
     assert_eq!(post.got().await, ["fires", "is over"]);
     assert_eq!((post.failed("webhook", "client"), post.sent(), post.waiting().await), (1, 1, 0));
+    assert_eq!((post.finished("refused").await, post.finished("sent").await), (1, 1));
 }
 
 #[tokio::test]
@@ -264,6 +273,7 @@ async fn a_message_for_a_channel_that_is_gone_is_dropped_and_counted() {
     post.make("A", "fires").await;
     post.round().await;
     assert_eq!((post.failed("unknown", "no_channel"), post.sent(), post.waiting().await), (1, 1, 0));
+    assert_eq!(post.finished("no_channel").await, 1);
 }
 
 #[tokio::test]
@@ -282,6 +292,7 @@ async fn after_a_day_and_many_attempts_a_message_is_given_up_and_the_next_one_is
     assert_eq!(post.got().await[99..], ["old", "new"]);
     assert_eq!((post.sent(), post.waiting().await), (1, 0));
     assert_eq!((post.failed("webhook", "server"), post.failed("webhook", "given_up")), (100, 1));
+    assert_eq!(post.finished("given_up").await, 1);
 }
 
 #[tokio::test]
@@ -339,6 +350,7 @@ async fn unrecorded(status: u16) -> (Post, String) {
         assert!(post.notifier.round(&mut post.memory, &post.stop).await.is_err(), "nothing before the record");
     }
     assert_eq!(post.got().await, ["fires"]);
+    assert_eq!((post.finished("sent").await, post.finished("refused").await), (0, 0), "it waits until it is recorded");
     (post, id)
 }
 

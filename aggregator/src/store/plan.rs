@@ -365,8 +365,11 @@ mod tests {
         group.plan(&group.streams.iter().map(|(stream, _)| (*stream, standing)).collect())
     }
 
-    /// What is missing: first, last, reason, and the window's ends.
-    fn found<'a>(plan: &'a Plan<'_>) -> Vec<(u64, u64, &'a str, Option<i64>, Option<i64>)> {
+    /// First, last, reason, and the window's ends.
+    type Found<'a> = (u64, u64, &'a str, Option<i64>, Option<i64>);
+
+    /// What is missing.
+    fn found<'a>(plan: &'a Plan<'_>) -> Vec<Found<'a>> {
         let at = |at: Option<Timestamp>| at.map(Timestamp::as_millis);
         let gaps = plan.gaps.iter().map(|gap| &gap.missing);
         gaps.map(|m| (m.first_seq, m.last_seq, m.reason.as_str(), at(m.from_at), at(m.until_at))).collect()

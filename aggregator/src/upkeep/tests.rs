@@ -269,4 +269,5 @@ async fn notifications_beyond_the_outboxs_bound_are_given_up_and_counted() {
     let (depth, _) = ground.database.store.outbox_depth().await.expect("it is there");
     assert_eq!(depth, u64::from(OUTBOX_MAX));
     assert_eq!(ground.meters.notify.failed.with_label_values(&["webhook", "outbox_full"]).get(), 3);
+    assert_eq!(ground.meters.notify.finished.with_label_values(&["outbox_full"]).get(), 3);
 }

@@ -176,7 +176,9 @@ async fn insert_batches(tx: &mut PgTransaction<'_>, plan: &mut Plan<'_>) -> Resu
         let absent = chunk.iter().filter(|entry| !inserted.contains(&(entry.stream, entry.seq)));
         known.extend(absent.map(|entry| entry.place));
     }
-    known.into_iter().for_each(|place| plan.is_stored_already(place));
+    for place in known {
+        plan.is_stored_already(place);
+    }
     Ok(())
 }
 

@@ -127,7 +127,9 @@ async fn insert_batches(tx: &mut SqliteTransaction<'_>, plan: &mut Plan<'_>) -> 
             known.push(entry.place);
         }
     }
-    known.into_iter().for_each(|place| plan.is_stored_already(place));
+    for place in known {
+        plan.is_stored_already(place);
+    }
     Ok(())
 }
 
