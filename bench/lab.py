@@ -101,9 +101,16 @@ class Lab:
         program.stop()
         self.programs.remove(program)
 
-    def aggregator(self, *more):
-        """An aggregator with a new SQLite database: (program, URL for agents, URL of the pages)."""
-        grpc, http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    def kill(self, program):
+        """As a crash does it: without a word to anybody."""
+        program.process.kill()
+        program.process.wait()
+        self.programs.remove(program)
+
+    def aggregator(self, *more, grpc=None):
+        """An aggregator on this lab's SQLite database: (program, URL for agents, URL of the pages). `grpc` is the address
+        for agents, where it must be the same again."""
+        grpc, http = grpc or f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         program = self.start("aggregator", [
             binary("monitoring-aggregator"), "serve", "--database", f"sqlite://{self.dir}/aggregator.db",
             "--listen-grpc", grpc, "--listen-http", http, *more,

@@ -40,8 +40,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// How long a running evaluation may take.
-const RULES_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a running evaluation may take. All deadlines together are shorter than the 30 s that Kubernetes gives before
+/// it kills, also where the database hangs and each is used up.
+const RULES_DEADLINE: Duration = Duration::from_secs(3);
 /// How long streams may take to get their last acks: a commit on a slow disk. A second longer than connections may stay
 /// (`ingest::watch`), so that silent ones do not make the phase overdue.
 const STREAMS_DEADLINE: Duration = Duration::from_secs(5);
@@ -440,6 +441,14 @@ async fn close(store: Option<&Arc<dyn Store>>) {
 mod tests {
     use super::*;
     use std::sync::PoisonError;
+
+    #[test]
+    fn a_drain_in_which_everything_hangs_ends_before_kubernetes_kills() {
+        let phases = [REST_DEADLINE, RULES_DEADLINE, STREAMS_DEADLINE, WRITER_DEADLINE, NOTIFY_DEADLINE, REST_DEADLINE];
+        let all: Duration = phases.iter().sum();
+        assert!(all + CLOSE_DEADLINE + Duration::from_secs(2) < Duration::from_secs(30), "{all:?}, and the database");
+        assert!(Patience::default().ending < STREAMS_DEADLINE, "silent connections do not make the phase overdue");
+    }
 
     #[tokio::test]
     async fn nobody_looks_for_silent_agents_any_more_when_their_streams_are_ended() {

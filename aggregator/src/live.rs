@@ -28,7 +28,6 @@ use proto::limits::CLOCK_TOLERANCE;
 use proto::message::{ClockReading, Hello, Position};
 use proto::name::MetricName;
 use proto::sample::{Frame, Schema, SchemaId, Timestamp};
-use runtime::backoff;
 use runtime::clock::Clock;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,13 +37,11 @@ use tsdb::{Appended, Head, Limits};
 use uuid::Uuid;
 
 pub use agent::{Agent, SILENT_INTERVALS, SILENT_MIN, State};
-pub use awaiting::{UNHEARD_MAX, Unheard};
+pub use awaiting::{ADMITTED_PER_SECOND, RECONNECT_MAX, UNHEARD_MAX, Unheard};
 pub use clock_offset::ClockOffset;
 pub use gaps::{GAPS_PER_NAME_MAX, Gaps};
 pub use report::{is_own, is_reported};
 
-/// After our restart an agent is given the longest wait of its backoff and the time to connect before it is silent.
-pub const RECONNECT_MAX: Duration = backoff::CAP.saturating_add(Duration::from_secs(10));
 /// A silent agent stays in the service discovery for this long, so that `up == 0` can fire.
 pub const LOST_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Agents known at a time, those of the last day that are gone included: two rollouts of every stream there may be.
@@ -291,9 +288,9 @@ impl Live {
             inner.look_at_clock(wall, now);
             // A pod has a new agent each time it is rolled out; the database remembers them all.
             inner.agents.retain(|_, agent| agent.state == State::Up || agent.gone_for(now) < LOST_KEPT);
+            let agents = inner.agents.len();
             for agent in inner.agents.values_mut().filter(|agent| agent.state == State::Up) {
-                let returning = inner.awaiting.has_not_returned(agent.row.agent_id);
-                let reconnect = if returning { RECONNECT_MAX } else { Duration::ZERO };
+                let reconnect = inner.awaiting.time_to_return(agent.row.agent_id, agents);
                 if now.saturating_sub(agent.seen_at) > agent.silent_after().max(reconnect) {
                     agent.state = State::Silent;
                     inner.awaiting.lost(agent.row.agent_id, now);

@@ -14,13 +14,13 @@
 //! Times are monotonic and come in as arguments. Limits: [`RATE`], [`BURST`], [`MOST`].
 
 use super::STREAMS_MAX;
+use crate::live::ADMITTED_PER_SECOND;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Hellos in a second. Each is a transaction of about a millisecond: a twentieth of what a database does, the rest is for
-/// batches. All the agents that there may be are back within [`STREAMS_MAX`] / `RATE` = 200 s, while their silence is
-/// still taken for no answer (`live`'s five minutes).
-pub const RATE: u32 = 50;
+/// Hellos in a second. All the agents that there may be are back within [`STREAMS_MAX`] / `RATE` = 200 s, while their
+/// silence is still taken for no answer; `live` says the rest.
+pub const RATE: u32 = ADMITTED_PER_SECOND;
 /// Hellos at once, after a while without: a cluster of this size comes back without being sent away.
 pub const BURST: u32 = 50;
 /// The shortest wait that is asked for: long enough for most starts and for a database that restarts.

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Streams at a time. One needs about 60 KiB.
+/// Streams at a time. An idle one needs about 55 KiB without TLS (`bench/swarm`).
 pub const STREAMS_MAX: usize = 10_000;
 /// Programs remembered whose stream a standing one has ended: copies of one volume, of which two are too many.
 const OUSTED_MAX: usize = 8;

@@ -9,6 +9,7 @@
 
 use super::{Agent, OURSELVES, State};
 use proto::name::Labels;
+use runtime::backoff;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,13 @@ use uuid::Uuid;
 /// For so long an agent's silence is not taken for an answer: as long as a query looks back, and so as long as Prometheus
 /// itself would go on with the last sample of a series whose end nobody told.
 pub const UNHEARD_MAX: Duration = promql::LOOKBACK;
+
+/// After our restart an agent is given the longest wait of its backoff and the time to connect before it is silent; and
+/// where there are many, until it is its turn.
+pub const RECONNECT_MAX: Duration = backoff::CAP.saturating_add(Duration::from_secs(10));
+/// So many agents are admitted in a second when all come at once (`ingest::arrivals`). Each hello is a transaction of about
+/// a millisecond: a twentieth of what a database does, the rest is for batches.
+pub const ADMITTED_PER_SECOND: u32 = 50;
 
 /// What is awaited of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,9 +111,13 @@ impl Awaiting {
         }
     }
 
-    /// Whether not even a sign of life came yet.
-    pub(super) fn has_not_returned(&self, agent_id: Uuid) -> bool {
-        self.agents.get(&agent_id).is_some_and(|agent| agent.awaited == Awaited::Return)
+    /// How long the agent has to come back after our restart, where there are so many: nothing once it gave a sign of life.
+    pub(super) fn time_to_return(&self, agent_id: Uuid, agents: usize) -> Duration {
+        let awaits_return = |agent: &Await| agent.awaited == Awaited::Return;
+        if !self.agents.get(&agent_id).is_some_and(awaits_return) {
+            return Duration::ZERO;
+        }
+        RECONNECT_MAX + Duration::from_secs(agents as u64 / u64::from(ADMITTED_PER_SECOND))
     }
 
     /// The names under which nobody is heard. Two agents may share one (a pod's successor with a new spool): one that is
@@ -157,5 +169,21 @@ impl Unheard {
     fn contains(&self, labels: &Labels) -> bool {
         let value = |name| labels.get(name).unwrap_or_default();
         self.0.get(value("service")).is_some_and(|instances| instances.contains(value("instance")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_that_wait_for_their_turn_have_as_much_more_time_to_come_back() {
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut awaiting = Awaiting::begin([one, other].into_iter(), Duration::ZERO);
+        assert_eq!(awaiting.time_to_return(one, 49), RECONNECT_MAX);
+        assert_eq!(awaiting.time_to_return(one, 1_000), RECONNECT_MAX + Duration::from_secs(20));
+        assert!(awaiting.time_to_return(one, 10_000) < UNHEARD_MAX, "their silence is no answer meanwhile");
+        awaiting.returned(one, Duration::ZERO);
+        assert_eq!(awaiting.time_to_return(one, 1_000), Duration::ZERO);
     }
 }
