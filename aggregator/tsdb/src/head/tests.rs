@@ -153,7 +153,7 @@ fn what_is_no_number_is_counted_and_not_kept() {
     let mut bad = frame(1, &["a", "b"], &[10]);
     bad.passes[0].values = vec![f64::NAN, STALE];
     let appended = head.append(&origin(), &bad);
-    assert_eq!(appended, Appended { not_a_number: 1, ..Appended::default() });
+    assert_eq!(appended, Appended { not_a_number: 1, nothing_to_end: 1, ..Appended::default() });
     assert_eq!(head.sample_count(), 0);
 }
 
