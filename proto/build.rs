@@ -6,7 +6,8 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=v1");
     let files = protox::compile(["v1/ingest.proto", "v1/report.proto"], ["v1"])?;
-    prost_build::Config::new().bytes(["."]).compile_fds(files)?;
+    // Maps that have an order: the same content is the same bytes each time, and so has one digest.
+    prost_build::Config::new().bytes(["."]).btree_map(["."]).compile_fds(files)?;
 
     if std::env::var_os("CARGO_FEATURE_GRPC").is_some() {
         let stream = tonic_build::manual::Method::builder()

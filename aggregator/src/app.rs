@@ -12,6 +12,7 @@ use crate::descriptors;
 use crate::http::{self, Front, Health, Pages, Part};
 use crate::ingest::accept::{CONNECTIONS_MAX, Terms};
 use crate::ingest::arrivals::Arrivals;
+use crate::ingest::missing::Services;
 use crate::ingest::server::Keepalive;
 use crate::ingest::watch::Patience;
 use crate::ingest::writer::Writer;
@@ -336,6 +337,7 @@ impl Shared {
             meters: ingest,
             phase: phases.streams.clone(),
             streams: Arc::new(Streams::default()),
+            services: Services::default(),
             porter: self.porter.clone(),
         });
     }

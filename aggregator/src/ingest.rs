@@ -95,6 +95,8 @@ pub struct IngestService {
     pub phase: Phase,
     /// The open streams.
     pub streams: Arc<Streams>,
+    /// The services whose losses are counted by name.
+    pub services: missing::Services,
     /// Admits arrivals and sends agents away.
     pub porter: Porter,
 }
@@ -215,7 +217,7 @@ impl IngestService {
             tracing::warn!(error = chain(&error), agent = %hello.agent_id, "agent not noted; it shall come back");
             self.porter.send_away(Away::NoDatabase)
         })?;
-        missing::begin(&self.meters, &hello.service);
+        missing::begin(&self.meters, &self.services, &hello.service);
         tracing::info!(agent = %hello.agent_id, service = hello.service, instance = hello.instance, "agent connected");
         if stored_seq > hello.last.seq {
             self.note_conflict(Conflict::Rewound, &Who::of(hello), hello.agent_id);

@@ -39,8 +39,8 @@ pub struct Evaluation {
     pub outcome: Result<Vec<Point>, String>,
 }
 
-/// An agent of which nothing of now is known: it went silent without a goodbye, or was not heard of since a start. Its
-/// samples are not in the result, and that they are missing means nothing.
+/// An agent of which nothing of now is known: it went silent without a goodbye, was not heard of since a start, or
+/// lost what came after the samples that the rule reads. Its samples are not in the result, and that they are missing means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unheard {
     /// The label `service` of all that it reports.

@@ -3,11 +3,15 @@
 //! An agent names its losses in gap records; a batch that we refuse gets one of ours in its place, committed before the
 //! agent hears of the refusal. The store finds which numbers that leaves, in the transaction of the batch: one that is
 //! skipped and in no gap is [`UNEXPLAINED`].
+//!
+//! Limit: [`SERVICES_MAX`].
 
 use crate::meters::IngestMeters;
 use crate::store::{Missing, UNEXPLAINED};
 use proto::message::{Batch, Position};
 use proto::sample::Gap;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
 
 /// The reason of the gaps that stand for refused batches.
@@ -15,6 +19,30 @@ const REFUSED: &str = "refused";
 /// Every reason that is counted: those that our agents give, so that an agent cannot make up labels, and our own.
 const REASONS: [&str; 9] =
     ["spool_full", "corrupt", REFUSED, "too_large", "queue_full", "disk_full", "disk_error", "other", UNEXPLAINED];
+
+/// Services that have a series of their own for each reason; what further ones lack is counted as one's. A cluster has tens.
+pub const SERVICES_MAX: usize = 1_000;
+/// The label of the further ones.
+const FURTHER: &str = "_other";
+
+/// The services that are counted by name. Clones share them. Locked: which, for a lookup.
+#[derive(Clone, Debug, Default)]
+pub struct Services(Arc<Mutex<HashSet<String>>>);
+
+impl Services {
+    /// The label for a service.
+    fn label<'s>(&self, service: &'s str) -> &'s str {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(service) {
+            return service;
+        }
+        if known.len() >= SERVICES_MAX {
+            return FURTHER;
+        }
+        known.insert(service.into());
+        service
+    }
+}
 
 /// What is stored in the place of a batch that will never be taken.
 pub fn gap_of_refused(Position { epoch, seq }: Position) -> Gap {
@@ -44,17 +72,18 @@ pub fn as_told(batch: &Batch) -> Vec<Missing> {
 }
 
 /// Shows a zero for each reason, so that the first loss of a service is a step.
-pub fn begin(meters: &IngestMeters, service: &str) {
+pub fn begin(meters: &IngestMeters, services: &Services, service: &str) {
+    let label = services.label(service);
     for reason in REASONS {
-        meters.missing.with_label_values(&[service, reason]);
+        meters.missing.with_label_values(&[label, reason]);
     }
 }
 
 /// Counts and names what is missing with a newly stored batch.
-pub fn count(meters: &IngestMeters, agent_id: Uuid, service: &str, missing: &[Missing]) {
+pub fn count(meters: &IngestMeters, services: &Services, agent_id: Uuid, service: &str, missing: &[Missing]) {
     for part in missing {
         let Missing { first_seq, last_seq, reason, .. } = part;
-        meters.missing.with_label_values(&[service, reason]).inc_by(part.records());
+        meters.missing.with_label_values(&[services.label(service), reason]).inc_by(part.records());
         tracing::warn!(agent = %agent_id, service, first_seq, last_seq, reason, "records are missing");
     }
 }
@@ -62,4 +91,27 @@ pub fn count(meters: &IngestMeters, agent_id: Uuid, service: &str, missing: &[Mi
 fn known(reason: &str) -> &'static str {
     let told = REASONS.into_iter().filter(|known| *known != UNEXPLAINED);
     told.into_iter().find(|known| *known == reason).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_services_share_a_label_and_those_before_keep_theirs() {
+        let services = Services::default();
+        for n in 0..SERVICES_MAX {
+            assert_eq!(services.label(&n.to_string()), n.to_string());
+        }
+        assert_eq!((services.label("agenda"), services.label("7")), (FURTHER, "7"));
+    }
+
+    #[test]
+    fn a_gap_is_taken_at_its_word_up_to_its_batch() {
+        let gap = |first_seq, last_seq| Gap { epoch: 1, first_seq, last_seq, reason: "corrupt".into() };
+        let position = Position { epoch: 1, seq: 9 };
+        let gaps = vec![gap(0, u64::MAX), gap(u64::MAX, 0), gap(3, 3), Gap { epoch: 2, ..gap(1, 1) }];
+        let told = as_told(&Batch { position, frames: Vec::new(), gaps, events: Vec::new() });
+        assert_eq!(told.iter().map(|one| (one.first_seq, one.last_seq)).collect::<Vec<_>>(), [(1, 9), (3, 3)]);
+    }
 }

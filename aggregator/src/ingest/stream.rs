@@ -336,7 +336,8 @@ impl<'a> Stream<'a> {
         let Place { agent_id, who, .. } = self.place;
         self.service.live.confirm(*agent_id, batch.position);
         self.service.live.note_missing(*agent_id, &news.missing);
-        missing::count(&self.service.meters, *agent_id, &who.service, &news.missing);
+        let (meters, services) = (&self.service.meters, &self.service.services);
+        missing::count(meters, services, *agent_id, &who.service, &news.missing);
         if news.is_past && !self.told_past.swap(true, Ordering::Relaxed) {
             self.service.note_conflict(Conflict::EpochBack, who, *agent_id);
         }

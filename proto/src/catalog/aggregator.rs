@@ -257,7 +257,7 @@ pub const RULES: Metric = Metric {
     kind: Gauge,
     unit: "1",
     labels: &["health"],
-    help: "Rules by health: ok, err (the last evaluation failed, or exceeded the rule's limit), unknown (an agent that the rule may read is not heard of).",
+    help: "Rules by health: ok, err (the last evaluation failed, or exceeded the rule's limit), unknown (an agent that the rule may read is not heard of, or the rule reads over a gap in what it sent).",
 };
 /// Alerts by state.
 pub const ALERTS: Metric = Metric {

@@ -10,7 +10,7 @@ use crate::sample::{Frame, Gap, Pass, Schema, SchemaId, Timestamp};
 use bytes::Bytes;
 use prost::Message;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -224,7 +224,7 @@ pub(super) fn event_to_wire(event: &Event) -> v1::Event {
         clinic_id: event.clinic_id.to_string(),
         occurred_at_ms: event.occurred_at.as_millis(),
         idempotency_key: event.idempotency_key.clone(),
-        attributes: HashMap::new(),
+        attributes: BTreeMap::new(),
     }
 }
 

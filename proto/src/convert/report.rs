@@ -89,7 +89,7 @@ pub fn decode_events_answer(buffer: impl Buf) -> Result<EventsAnswer, Refused> {
 mod tests {
     use super::*;
     use crate::limits::EVENTS_PER_BATCH_MAX;
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
     use uuid::Uuid;
 
     fn event(key: &str) -> Event {
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn an_event_that_is_wrong_costs_itself_and_attributes_are_counted_and_left_out() {
         let fine = batch::event_to_wire(&event("a"));
-        let attributes = HashMap::from([("name".to_string(), "Maria".to_string()), ("channel".into(), "web".into())]);
+        let attributes = BTreeMap::from([("name".to_string(), "Maria".to_string()), ("channel".into(), "web".into())]);
         let wrong = v1::Event { clinic_id: "42".into(), attributes, ..fine.clone() };
         let request = RawEvents(Ok(v1::ReportEventsRequest { events: vec![wrong, fine] }));
         let checked = through_the_wire(request).check().expect("readable");

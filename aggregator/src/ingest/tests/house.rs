@@ -4,6 +4,7 @@ use super::fixture::{Database, PATIENCE};
 use super::wire::{self, AsItIs};
 use crate::ingest::accept::Terms;
 use crate::ingest::arrivals::Arrivals;
+use crate::ingest::missing::Services;
 use crate::ingest::server::{self, Keepalive};
 use crate::ingest::watch::Patience;
 use crate::ingest::writer::{Door, Writer};
@@ -110,6 +111,7 @@ impl House {
             meters: meters.ingest.clone(),
             phase: phase.clone(),
             streams: Arc::new(Streams::with_room(setting.streams)),
+            services: Services::default(),
             porter,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

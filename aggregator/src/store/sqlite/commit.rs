@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// Events of one statement: some MiB of JSON.
 const EVENTS_MAX: usize = 10_000;
 
-// The pluses keep the primary key out of it, which is every agent's.
+// The pluses keep the primary key out of it, which is every agent's, and the hint the walk along all of an agent's gaps.
 const LOAD_STANDINGS: &str = "
     SELECT
         e.agent_id, e.epoch, e.last_seq, e.generation, e.newest_at,
@@ -25,7 +25,8 @@ const LOAD_STANDINGS: &str = "
             ORDER BY +p.generation DESC LIMIT 1) AS before_at,
         EXISTS (SELECT 1 FROM agent_epochs n
             WHERE n.agent_id = e.agent_id AND +n.generation > e.generation AND n.last_seq > 0) AS is_past,
-        EXISTS (SELECT 1 FROM gaps g WHERE g.agent_id = e.agent_id AND g.until_at IS NULL) AS has_open_gaps
+        EXISTS (SELECT 1 FROM gaps g INDEXED BY gaps_open
+            WHERE g.agent_id = e.agent_id AND g.until_at IS NULL) AS has_open_gaps
     FROM json_each($1) wanted
     JOIN agent_epochs e ON e.agent_id = unhex(wanted.value ->> 0) AND e.epoch = unhex(wanted.value ->> 1)";
 
@@ -211,4 +212,25 @@ pub(super) fn millis(at: Option<Moment>) -> Option<i64> {
 
 pub(super) fn hex(id: Uuid) -> String {
     id.simple().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SqliteStore;
+    use super::LOAD_STANDINGS;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn where_streams_stand_is_found_in_indexes_however_many_agents_there_are() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = SqliteStore::open(&dir.path().join("store.db")).await.expect("a new file");
+        let plan = store.plan(LOAD_STANDINGS, [0, 0, 0]).await;
+        for search in
+            ["SEARCH e USING INDEX", "SEARCH p USING INDEX", "SEARCH n USING INDEX", "INDEX gaps_open (agent_id=?)"]
+        {
+            assert!(plan.contains(search), "{search}: {plan}");
+        }
+        assert!(!plan.replace("SCAN wanted", "").contains("SCAN"), "{plan}");
+        store.close().await;
+    }
 }

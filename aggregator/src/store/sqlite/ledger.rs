@@ -20,7 +20,7 @@ const INSERT_GAPS: &str = "
 
 // The smaller of a time and of none is none: a gap before which nothing came stays so.
 const END_GAPS: &str = "
-    UPDATE gaps SET until_at = max(ifnull(from_at, $3), $3), from_at = min(from_at, $3)
+    UPDATE gaps INDEXED BY gaps_open SET until_at = max(ifnull(from_at, $3), $3), from_at = min(from_at, $3)
     WHERE agent_id = $1 AND until_at IS NULL AND generation <= $2";
 
 const LOAD_EPOCHS: &str = "
