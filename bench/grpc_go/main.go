@@ -15,8 +15,8 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// welcome is an AggregatorMessage with an empty Welcome.
-var welcome = []byte{0x0a, 0x00}
+// welcome is an AggregatorMessage: a Welcome in version 1 of the protocol.
+var welcome = []byte{0x0a, 0x02, 0x08, 0x01}
 
 // raw hands messages on as they are, so that no generated code is needed.
 type raw struct{}

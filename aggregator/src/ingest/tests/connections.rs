@@ -5,8 +5,10 @@
 
 use super::fixture::until;
 use super::house::{House, Setting, hello};
+use super::wire;
 use crate::ingest::server::Keepalive;
 use crate::ingest::watch::Patience;
+use proto::limits::WINDOW_BATCHES;
 use proto::message::FromAgent;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,6 +21,8 @@ const SOON: Duration = Duration::from_millis(500);
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 /// What begins every HTTP/2 connection, and an empty SETTINGS frame.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// The same, with a window of no bytes: nothing that we say in a stream may be sent.
+const NO_WINDOW: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
 /// HEADERS that open the agents' stream: POST, http, the path, a host, `application/grpc`, as HPACK writes them.
 const OPENS: &[u8] = b"\0\0\x47\x01\x04\0\0\0\x01\x83\x86\x04\x25/atendeai.monitoring.v1.Ingest/Stream\
     \x01\x09localhost\x0f\x10\x10application/grpc";
@@ -30,6 +34,13 @@ async fn small(look_every: Duration, silent_looks: u32, ping_every: Duration) ->
     let patience = Patience { look_every, silent_looks, ending: NEVER };
     let keepalive = Keepalive { interval: ping_every, timeout: SOON };
     House::with(Setting { connections: 1, patience, keepalive, ..Setting::default() }).await
+}
+
+/// A message in a frame of the stream.
+fn data(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("small");
+    let frame = [&(length + 5).to_be_bytes()[1..], &[0, 0, 0, 0, 0, 1]];
+    [&frame.concat()[..], &[0], &length.to_be_bytes(), message].concat()
 }
 
 async fn connected(house: &House, first_words: &[u8]) -> TcpStream {
@@ -116,4 +127,24 @@ async fn one_that_takes_nothing_of_what_it_asked_for() {
     house.agent(1).await;
     asks.await.expect("it was told that nobody listens");
     assert_eq!((house.closed("silent"), house.closed("unused")), (1, 0));
+}
+
+#[tokio::test]
+async fn one_that_answers_pings_and_lets_none_of_our_answers_through() {
+    let house = small(NEVER, u32::MAX, NEVER).await;
+    let mut words = NO_WINDOW.to_vec();
+    words.extend(OPENS);
+    words.extend(data(&wire::encoded(FromAgent::Hello(hello(1)))));
+    for _ in 0..3 * WINDOW_BATCHES {
+        words.extend(data(&wire::batch_with(1, &[])));
+    }
+    let _peer = connected(&house, &words).await;
+    // The welcome and the acks fill the way out, and the next ack waits.
+    let answered = || house.batches("stored") + house.batches("replayed");
+    until("every place on the way out is taken", || answered() > 2 * WINDOW_BATCHES as u64 - 2).await;
+    tokio::time::pause();
+    while house.meters.ingest.streams.get() > 0.0 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
+    }
 }
