@@ -1,8 +1,8 @@
 //! The real disk with fail points before its verbs: `spool.VERB.FILE`, for example `spool.rename.identity`. So the spool
 //! itself needs no hooks, and a test can let the agent die between any two things that it asks of the disk.
 //!
-//! Verbs: open (to write), write, tear (half of a write), sync, allocate, truncate, rename, remove. Files: segment, cursor, identity.
-//! A directory has `spool.sync.dir`. A build without fail points uses [`RealDisk`] as it is.
+//! Verbs: open (to write), write, tear (half of a write), sync, allocate, truncate, rename, remove. Files: segment, cursor,
+//! identity, reserve. A directory has `spool.sync.dir`. A build without fail points uses [`RealDisk`] as it is.
 
 use runtime::fail_point::{die, due, hit};
 use spool::{Access, Entry, File, Fs, Lock, RealDisk};
@@ -26,6 +26,7 @@ fn kind(path: &Path) -> &'static str {
         _ if path.extension().is_some_and(|end| end == "seg") => "segment",
         _ if name.starts_with("cursor.") => "cursor",
         _ if name.starts_with("identity") => "identity",
+        "reserve" => "reserve",
         _ => "other",
     }
 }
@@ -121,8 +122,8 @@ mod tests {
     #[test]
     fn a_file_is_known_by_its_name() {
         let segment = "00000001-00000000000000000001-00000000000000000000.ordinary.seg";
-        let kinds =
-            [segment, "cursor.1", "cursor.0.tmp", "identity", "identity.tmp", "lock"].map(|n| kind(Path::new(n)));
-        assert_eq!(kinds, ["segment", "cursor", "cursor", "identity", "identity", "other"]);
+        let kinds = [segment, "cursor.1", "cursor.0.tmp", "identity", "identity.tmp", "reserve", "lock"]
+            .map(|n| kind(Path::new(n)));
+        assert_eq!(kinds, ["segment", "cursor", "cursor", "identity", "identity", "reserve", "other"]);
     }
 }

@@ -52,6 +52,7 @@ pub const POINTS: &[Point] = &[
     agent("spool.tear.segment", "half of a record, or of a segment's header, is written"),
     agent("spool.sync.segment", "records are written, not synced"),
     agent("spool.truncate.segment", "before a torn tail is cut off"),
+    agent("spool.allocate.reserve", "before the disk sets room aside for critical records"),
     agent("spool.remove.segment", "the cursor is past a segment, which is still there"),
     agent("spool.write.cursor", "before one of the cursor's copies is written"),
     agent("spool.tear.cursor", "half of one of the cursor's copies is written"),
