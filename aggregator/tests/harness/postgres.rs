@@ -5,8 +5,7 @@
 //! `MONITORING_TEST_REQUIRE_POSTGRES` is set they fail instead.
 //!
 //! The end is the difficult part, since a static is never dropped and a test may be killed. So each server has a
-//! *janitor*: a shell that waits until its standard input ends, which the kernel sees to however our process ends, and
-//! then stops that one server (`pg_ctl -D`, by the pid in its own directory) and removes the directory.
+//! *janitor*, who stops that one server (`pg_ctl -D`, by the pid in its own directory) and removes the directory.
 //!
 //! ```text
 //! DIR/data      the cluster; synced at each commit like in production
@@ -16,6 +15,8 @@
 
 // Each test program uses its part of it.
 #![allow(dead_code, reason = "shared by several test programs")]
+
+pub mod janitor;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -38,17 +39,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often its state is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// Runs when its standard input ends: the rest of the arguments stops the server, then its directory goes. Again where
-/// a program that we had just started was still writing there.
-const JANITOR: &str = r#"
-    dir="$1"; shift
-    cat >/dev/null
-    for attempt in 1 2 3 4 5 6 7 8 9 10; do
-        "$@"
-        rm -rf -- "$dir" && break
-        sleep 0.2
-    done"#;
 
 /// A server.
 pub struct Postgres {
@@ -174,7 +164,7 @@ impl Postgres {
             }
         }
         let data = dir.join("data");
-        let janitor = janitor(&dir, &mut stop_command(owner, &programs, &data));
+        let janitor = janitor::hire(&dir, &stop_command(owner, &programs, &data));
         make_cluster(owner, &programs, &password, &data);
         Self {
             programs,
@@ -316,15 +306,6 @@ fn stop_command(owner: Option<Owner>, programs: &Path, data: &Path) -> Command {
     command.args(["stop", "--silent", "--mode=immediate", "-D"]).arg(data);
     command.stdout(Stdio::null());
     command
-}
-
-fn janitor(dir: &Path, stop: &mut Command) -> Child {
-    let mut janitor = Command::new("sh");
-    janitor.arg("-c").arg(JANITOR).arg("janitor").arg(dir);
-    janitor.arg(stop.get_program()).args(stop.get_args());
-    janitor.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    janitor.process_group(0).current_dir("/");
-    janitor.spawn().expect("every system has sh")
 }
 
 // === impl Owner ===

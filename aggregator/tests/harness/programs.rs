@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "shared by several test programs")]
 
 pub use rustix::process::Signal;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, kill_process, prlimit, waitpid};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
@@ -114,6 +114,18 @@ impl Program {
     pub fn kill(mut self) {
         self.child.kill().expect("our child");
         self.child.wait().expect("our child");
+    }
+
+    /// SIGSTOP, and waits until every thread stands still: what it had asked of the disk is answered by then.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let stopped = waitpid(Some(Pid::from_child(&self.child)), WaitOptions::UNTRACED).expect("our child");
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()), "{} ended:\n{}", self.name, self.log());
+    }
+
+    /// Whether it has ended, and how.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our child")
     }
 
     /// SIGINT, as Ctrl-C sends it, and how it ended.

@@ -1,0 +1,218 @@
+//! The oracle: the real programs under faults, and not one acked event lost, invented or stored twice.
+//!
+//! Producers hand events in at the agent's door while one thing after another goes wrong: kill −9 at any moment and at
+//! named places, a loss of power, a database that crashes, a network that does what networks do. At the end the faults
+//! stop, everything is delivered, and what is stored is held against what was promised. See `docs/faults.md`.
+
+#![expect(clippy::print_stdout, reason = "says what a run saw, for whoever repeats it")]
+
+#[path = "faults/disk.rs"]
+mod disk;
+#[path = "faults/fault.rs"]
+mod fault;
+#[path = "faults/house.rs"]
+mod house;
+#[path = "faults/oracle.rs"]
+mod oracle;
+#[path = "faults/points.rs"]
+mod points;
+#[path = "harness/postgres.rs"]
+mod postgres;
+#[path = "faults/producers.rs"]
+mod producers;
+#[path = "harness/programs.rs"]
+mod programs;
+#[path = "faults/proxy.rs"]
+mod proxy;
+#[path = "faults/run.rs"]
+mod run;
+#[path = "faults/stored.rs"]
+mod stored;
+
+use fault::{
+    CrashServer, CutMidFrame, DieAtPoint, DieUnheard, EndConnections, Fault, ForgottenLine, HalfOpen, Kill, LockFile,
+    LockTable, LosePower, Partition, SlowConsumer, SlowLine,
+};
+use house::{Database, House, Plan, Victim};
+use postgres::Postgres;
+use proxy::{Flow, Weather};
+use run::{OBSERVE_EVERY, Replays, Run};
+
+#[expect(clippy::unnecessary_wraps, reason = "beside the other, which may be missing")]
+fn sqlite() -> Option<Database> {
+    Some(Database::Sqlite)
+}
+
+fn postgresql() -> Option<Database> {
+    Postgres::private().map(Database::Postgres)
+}
+
+fn kills(test: &'static str, victim: Victim, short: u64, long: u64) -> Run {
+    let title = match victim {
+        Victim::Agent => "agent killed",
+        Victim::Aggregator => "aggregator killed",
+    };
+    let faults: Vec<Box<dyn Fault>> = vec![
+        Box::new(Kill(victim)),
+        Box::new(DieUnheard(victim)),
+        Box::new(Kill(victim)),
+        Box::new(DieAtPoint(victim)),
+    ];
+    Run {
+        test,
+        title,
+        short,
+        long,
+        plan: Plan::USUAL,
+        faults,
+        observe_every: OBSERVE_EVERY,
+        replays: Replays::Required,
+    }
+}
+
+fn power_losses(test: &'static str, victim: Victim, short: u64) -> Run {
+    let title = match victim {
+        Victim::Agent => "agent's power lost",
+        Victim::Aggregator => "aggregator's power lost",
+    };
+    let faults: Vec<Box<dyn Fault>> = vec![Box::new(LosePower(victim))];
+    Run {
+        test,
+        title,
+        short,
+        long: 200,
+        plan: Plan::on_disk(victim),
+        faults,
+        observe_every: OBSERVE_EVERY,
+        replays: Replays::Possible,
+    }
+}
+
+fn bad_network(test: &'static str, short: u64) -> Run {
+    let faults: Vec<Box<dyn Fault>> = vec![
+        Box::new(Partition),
+        Box::new(HalfOpen),
+        Box::new(CutMidFrame),
+        Box::new(SlowLine),
+        Box::new(SlowConsumer),
+    ];
+    Run {
+        test,
+        title: "bad network",
+        short,
+        long: 200,
+        plan: Plan::USUAL,
+        faults,
+        observe_every: OBSERVE_EVERY,
+        replays: Replays::Possible,
+    }
+}
+
+#[test]
+fn a_killed_agent_loses_and_doubles_nothing_on_sqlite() {
+    kills("a_killed_agent_loses_and_doubles_nothing_on_sqlite", Victim::Agent, 16, 500).go(sqlite);
+}
+
+#[test]
+fn a_killed_agent_loses_and_doubles_nothing_on_postgresql() {
+    kills("a_killed_agent_loses_and_doubles_nothing_on_postgresql", Victim::Agent, 12, 500).go(postgresql);
+}
+
+#[test]
+fn a_killed_aggregator_loses_and_doubles_nothing_on_sqlite() {
+    kills("a_killed_aggregator_loses_and_doubles_nothing_on_sqlite", Victim::Aggregator, 12, 200).go(sqlite);
+}
+
+#[test]
+fn a_killed_aggregator_loses_and_doubles_nothing_on_postgresql() {
+    kills("a_killed_aggregator_loses_and_doubles_nothing_on_postgresql", Victim::Aggregator, 12, 200).go(postgresql);
+}
+
+#[test]
+fn an_agent_whose_power_fails_has_what_it_promised_on_sqlite() {
+    power_losses("an_agent_whose_power_fails_has_what_it_promised_on_sqlite", Victim::Agent, 8).go(sqlite);
+}
+
+#[test]
+fn an_agent_whose_power_fails_has_what_it_promised_on_postgresql() {
+    power_losses("an_agent_whose_power_fails_has_what_it_promised_on_postgresql", Victim::Agent, 4).go(postgresql);
+}
+
+#[test]
+fn an_aggregator_whose_power_fails_has_what_it_acked_on_sqlite() {
+    power_losses("an_aggregator_whose_power_fails_has_what_it_acked_on_sqlite", Victim::Aggregator, 6).go(sqlite);
+}
+
+#[test]
+fn a_postgresql_that_fails_under_load_loses_and_doubles_nothing() {
+    let run = Run {
+        test: "a_postgresql_that_fails_under_load_loses_and_doubles_nothing",
+        title: "database fails",
+        short: 6,
+        long: 100,
+        plan: Plan::USUAL,
+        faults: vec![Box::new(CrashServer), Box::new(EndConnections), Box::new(LockTable)],
+        observe_every: OBSERVE_EVERY,
+        replays: Replays::Possible,
+    };
+    run.go(postgresql);
+}
+
+#[test]
+fn an_sqlite_file_that_somebody_locks_loses_and_doubles_nothing() {
+    let run = Run {
+        test: "an_sqlite_file_that_somebody_locks_loses_and_doubles_nothing",
+        title: "database fails",
+        short: 4,
+        long: 100,
+        plan: Plan::USUAL,
+        faults: vec![Box::new(LockFile)],
+        observe_every: OBSERVE_EVERY,
+        replays: Replays::Possible,
+    };
+    run.go(sqlite);
+}
+
+/// Fifty seconds a round, and nothing to do meanwhile: in `make faults` only.
+#[test]
+fn an_agent_whose_line_died_silently_finds_out_and_loses_nothing() {
+    let run = Run {
+        test: "an_agent_whose_line_died_silently_finds_out_and_loses_nothing",
+        title: "line dies silently",
+        short: 0,
+        long: 3,
+        plan: Plan::USUAL,
+        faults: vec![Box::new(ForgottenLine)],
+        observe_every: 1,
+        replays: Replays::Required,
+    };
+    run.go(sqlite);
+}
+
+#[test]
+fn a_bad_network_loses_and_doubles_nothing_on_sqlite() {
+    bad_network("a_bad_network_loses_and_doubles_nothing_on_sqlite", 15).go(sqlite);
+}
+
+#[test]
+fn a_bad_network_loses_and_doubles_nothing_on_postgresql() {
+    bad_network("a_bad_network_loses_and_doubles_nothing_on_postgresql", 8).go(postgresql);
+}
+
+/// The harness itself: a spool that promises less loses under the same loss of power, and the oracle sees it.
+#[test]
+fn the_oracle_sees_what_a_spool_in_mode_fast_loses_when_the_power_fails() {
+    let plan = Plan { mode: "fast", ..Plan::on_disk(Victim::Agent) };
+    let Some(mut house) = House::build(Database::Sqlite, plan, 1) else { return };
+    house.start(Victim::Aggregator, None);
+    house.start(Victim::Agent, None);
+    house.await_ack();
+    // Swallowed, not held: what waits in a socket outlives the program that sent it.
+    house.proxy.set(Weather { up: Flow::Lost, down: Flow::Lost });
+    house.hand_in(50);
+    house.fail_power(Victim::Agent);
+    let (estate, oracle) = house.close().expect("what is left is delivered");
+    let verdict = oracle.judge(estate.contents.events);
+    assert_eq!(verdict.missing, (0..50).collect::<Vec<_>>());
+    assert_eq!((verdict.promised, verdict.doubled, verdict.invented), (51, vec![], vec![]));
+}

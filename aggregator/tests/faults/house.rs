@@ -1,0 +1,406 @@
+//! The house: both programs, what is between and below them, and how each is started, killed and asked.
+//!
+//! ```text
+//! producers ─► agent ─► proxy ─► aggregator ─► SQLite or PostgreSQL
+//!                │                   │
+//!             its spool           its file      either may lie on a disk whose power can fail
+//! ```
+//! Every address is below the ephemeral ports: a program that comes back after a kill must find its own free.
+
+use crate::disk::Disk;
+use crate::oracle::Oracle;
+use crate::postgres::Postgres;
+use crate::producers::{self, Producers};
+use crate::programs::Program;
+use crate::proxy::Proxy;
+use crate::stored::{Contents, Stored};
+use serde_json::Value;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+/// Ports of the programs; the kernel gives those from 32768 on to whoever connects somewhere.
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
+/// Longest that a page may take.
+const PAGE_MAX: Duration = Duration::from_secs(5);
+/// How long nothing may get on before it counts as stuck: three times what the keepalive needs to see a dead line.
+const STUCK: Duration = Duration::from_secs(150);
+/// The agent's procfs, in the house's directory.
+const PROC: &str = "proc";
+/// Where the kernel shows the id of its boot.
+const BOOT_ID: &str = "sys/kernel/random/boot_id";
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Where the aggregator stores.
+pub enum Database {
+    /// A file.
+    Sqlite,
+    /// A server of the test's own.
+    Postgres(Postgres),
+}
+
+/// Whose files lie on the disk whose power can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// The agent, with its spool.
+    Agent,
+    /// The aggregator, with its SQLite file.
+    Aggregator,
+}
+
+/// How the house is built.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Whose power can fail, if anybody's.
+    pub on_disk: Option<Victim>,
+    /// The mode of the agent's spool.
+    pub mode: &'static str,
+}
+
+/// See the module.
+pub struct House {
+    dir: TempDir,
+    pub database: Database,
+    pub url: String,
+    grpc: SocketAddr,
+    http: SocketAddr,
+    agent_http: SocketAddr,
+    door: SocketAddr,
+    agent: Option<Program>,
+    aggregator: Option<Program>,
+    pub proxy: Proxy,
+    disk: Option<Disk>,
+    oracle: Arc<Oracle>,
+    producers: Option<Producers>,
+    /// Batches that earlier aggregators knew already.
+    replays: u64,
+    /// How often an event was handed in again.
+    repeats: u64,
+    /// For producers and proxy; last, so that they end after everything.
+    runtime: Runtime,
+}
+
+/// What is left when everybody has gone home.
+pub struct Estate {
+    /// The batches.
+    pub contents: Contents,
+    /// Batches that came again.
+    pub replays: u64,
+    /// Requests that producers made again.
+    pub repeats: u64,
+}
+
+// === impl Database ===
+
+impl Database {
+    /// Its word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres(_) => "PostgreSQL",
+        }
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Nobody's power fails.
+    pub const USUAL: Self = Self { on_disk: None, mode: "durable" };
+
+    /// `victim`'s power can.
+    pub const fn on_disk(victim: Victim) -> Self {
+        Self { on_disk: Some(victim), ..Self::USUAL }
+    }
+}
+
+// === impl House ===
+
+impl House {
+    /// Builds it; nothing runs yet but the proxy. `None` where this machine has no disk for it.
+    pub fn build(database: Database, plan: Plan, seed: u64) -> Option<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let disk = match plan.on_disk {
+            Some(_) => Some(Disk::new()?),
+            None => None,
+        };
+        let dir = TempDir::new().expect("a directory");
+        let home = |of| match &disk {
+            Some(disk) if plan.on_disk == Some(of) => disk.path(),
+            _ => dir.path().to_path_buf(),
+        };
+        let url = match &database {
+            Database::Sqlite => format!("sqlite://{}", home(Victim::Aggregator).join("monitoring.db").display()),
+            Database::Postgres(server) => runtime.block_on(server.create_database()),
+        };
+        let [grpc, http, agent_http, door] = [(); 4].map(|()| own_address());
+        let proxy = runtime.block_on(Proxy::start(grpc));
+        let spool = home(Victim::Agent).join("spool");
+        make_proc(dir.path()).and_then(|()| boot(dir.path())).expect("our directory");
+        let yaml = agent_yaml(&proxy, agent_http, dir.path(), &spool, plan.mode);
+        fs::write(dir.path().join("agent.yaml"), yaml).expect("our directory");
+        Some(Self {
+            dir,
+            database,
+            url,
+            grpc,
+            http,
+            agent_http,
+            door,
+            agent: None,
+            aggregator: None,
+            proxy,
+            disk,
+            oracle: Arc::new(Oracle::new(seed)),
+            producers: None,
+            replays: 0,
+            repeats: 0,
+            runtime,
+        })
+    }
+
+    /// Starts both programs and lets the producers begin.
+    pub fn open(&mut self, seed: u64) {
+        self.start(Victim::Aggregator, None);
+        self.start(Victim::Agent, None);
+        self.begin_producing(seed);
+    }
+
+    /// Lets the producers begin.
+    pub fn begin_producing(&mut self, seed: u64) {
+        let _inside = self.runtime.enter();
+        self.producers = Some(Producers::start(&self.oracle, self.door, seed));
+    }
+
+    /// Runs something among the producers.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Hands in a request of fresh events and waits for its answer.
+    pub fn hand_in(&self, events: u64) {
+        self.runtime.block_on(producers::hand_in(&self.oracle, self.door, events));
+    }
+
+    // --- the programs ---
+
+    /// Starts a program, which dies by itself at `fail_point`.
+    pub fn start(&mut self, who: Victim, fail_point: Option<&str>) {
+        let mut arguments: Vec<String> = match who {
+            Victim::Agent => {
+                let config = self.dir.path().join("agent.yaml").display().to_string();
+                vec!["--config".into(), config, "--listen-report".into(), self.door.to_string()]
+            }
+            Victim::Aggregator => {
+                let (grpc, http) = (self.grpc.to_string(), self.http.to_string());
+                ["--database", &self.url, "--listen-grpc", &grpc, "--listen-http", &http].map(String::from).into()
+            }
+        };
+        arguments.extend(fail_point.into_iter().flat_map(|order| ["--fail-point".into(), order.into()]));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        match who {
+            Victim::Agent => self.agent = Some(Program::agent(&self.log(who), &arguments)),
+            Victim::Aggregator => self.aggregator = Some(Program::aggregator(&self.log(who), &arguments)),
+        }
+    }
+
+    /// kill −9.
+    pub fn kill(&mut self, who: Victim) {
+        self.count_replays(who);
+        self.take(who).kill();
+    }
+
+    /// kill −9, and a start.
+    pub fn restart(&mut self, who: Victim) {
+        self.kill(who);
+        self.start(who, None);
+    }
+
+    /// The program, which runs or has ended.
+    pub fn program(&mut self, who: Victim) -> &mut Program {
+        let program = match who {
+            Victim::Agent => &mut self.agent,
+            Victim::Aggregator => &mut self.aggregator,
+        };
+        program.as_mut().expect("it was started")
+    }
+
+    /// The power of a program's disk fails: what it had not made durable is gone. It starts again on what is left.
+    pub fn fail_power(&mut self, who: Victim) {
+        self.count_replays(who);
+        let program = self.take(who);
+        let disk = self.disk.as_mut().expect("the plan has one");
+        program.freeze();
+        disk.copy();
+        program.kill();
+        disk.fail_power();
+        if who == Victim::Agent {
+            boot(self.dir.path()).expect("our directory");
+        }
+        self.start(who, None);
+    }
+
+    fn take(&mut self, who: Victim) -> Program {
+        let program = match who {
+            Victim::Agent => self.agent.take(),
+            Victim::Aggregator => self.aggregator.take(),
+        };
+        program.expect("it was started")
+    }
+
+    fn log(&self, who: Victim) -> PathBuf {
+        self.dir.path().join(format!("{who:?}.log"))
+    }
+
+    // --- what can be seen ---
+
+    /// Waits until the agent has one more batch confirmed; how long that took.
+    pub fn await_ack(&mut self) -> Duration {
+        let (began, mut before) = (Instant::now(), None);
+        loop {
+            let now = self.agent_status().and_then(|status| status["spool"]["oldest_seq"].as_u64());
+            if before.is_some() && now > before {
+                return began.elapsed();
+            }
+            before = before.or(now);
+            assert!(began.elapsed() < STUCK, "no ack; the agent says:\n{}", self.program(Victim::Agent).log());
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn agent_status(&self) -> Option<Value> {
+        serde_json::from_str(&fetch(self.agent_http, "/status")?).ok()
+    }
+
+    /// The value of a series on the aggregator's page.
+    pub fn aggregator_counts(&self, series: &str) -> Option<u64> {
+        let page = fetch(self.http, "/metrics")?;
+        page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+
+    /// A killed aggregator takes its counts with it.
+    fn count_replays(&mut self, who: Victim) {
+        if who == Victim::Aggregator {
+            self.replays += self.aggregator_counts(REPLAYED).unwrap_or(0);
+        }
+    }
+
+    // --- the end ---
+
+    /// Ends the faults, has everything delivered, and ends the programs. What is stored is the estate.
+    pub fn close(mut self) -> Result<(Estate, Arc<Oracle>), String> {
+        self.proxy.heal();
+        if let Some(producers) = self.producers.take() {
+            self.repeats = self.runtime.block_on(producers.finish());
+        }
+        // The way is open: a fresh event passes. It is an obligation like the others.
+        self.runtime.block_on(producers::hand_in_fresh(&self.oracle, self.door));
+        self.await_delivery()?;
+        self.count_replays(Victim::Aggregator);
+        for who in [Victim::Agent, Victim::Aggregator] {
+            let ended = self.take(who).interrupt();
+            if !ended.success() {
+                return Err(format!("{who:?} does not end cleanly: {ended}"));
+            }
+        }
+        let stored = self.runtime.block_on(Stored::read(&self.url));
+        let estate = Estate { contents: stored.check()?, replays: self.replays, repeats: self.repeats };
+        Ok((estate, self.oracle.clone()))
+    }
+
+    /// Waits until the agent has nothing left, for as long as it gets on.
+    fn await_delivery(&self) -> Result<(), String> {
+        let (mut progress_at, mut furthest) = (Instant::now(), 0);
+        loop {
+            if let Some(status) = self.agent_status() {
+                let spool = &status["spool"];
+                // The page is written from more than one look, so that books may be of another moment; not for long.
+                if spool["waiting"] == 0 && books_agree(spool) {
+                    return Ok(());
+                }
+                let now = spool["oldest_seq"].as_u64().unwrap_or(0);
+                if now != furthest {
+                    (furthest, progress_at) = (now, Instant::now());
+                }
+                if progress_at.elapsed() > STUCK {
+                    return Err(format!("the agent delivers nothing any more, or its books do not agree: {status}"));
+                }
+            } else if progress_at.elapsed() > STUCK {
+                return Err("the agent does not answer".into());
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// What came into the agent's spool has left it, or is counted as dropped.
+fn books_agree(spool: &Value) -> bool {
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let dropped: u64 = spool["dropped"].as_object().into_iter().flatten().map(|(_, records)| count(records)).sum();
+    count(&spool["in"]) == count(&spool["out"]) + dropped
+}
+
+/// The aggregator's count of batches that it knew already.
+const REPLAYED: &str = "monitoring_ingest_batches_total{outcome=\"replayed\"}";
+
+/// Ten times as fast as usual, so that much happens between two faults.
+fn agent_yaml(proxy: &Proxy, http: SocketAddr, dir: &Path, spool: &Path, mode: &str) -> String {
+    format!(
+        "service: agenda\ninstance: one\naggregator: http://{}\ninterval: 100ms\nlisten_http: {http}\n\
+         spool: {{dir: {}, mode: {mode}, max_bytes: 32MiB}}\nbackoff: {{base: 10ms, cap: 100ms}}\n\
+         collectors: {{filesystem: {{interval: 1s}}}}\nproc: {}\n",
+        proxy.address(),
+        spool.display(),
+        dir.join(PROC).display()
+    )
+}
+
+/// A procfs that is the machine's but for the id of its boot: with the power comes another boot.
+fn make_proc(dir: &Path) -> io::Result<()> {
+    let proc = dir.join(PROC);
+    fs::create_dir_all(proc.join(BOOT_ID).parent().expect("it lies deep"))?;
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let name = entry.file_name();
+        let is_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+        if !is_process && name != "sys" {
+            symlink(entry.path(), proc.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The machine has booted.
+fn boot(dir: &Path) -> io::Result<()> {
+    fs::write(dir.join(PROC).join(BOOT_ID), format!("{}\n", Uuid::new_v4()))
+}
+
+/// An address that nobody uses, and that nobody is given by chance while its program is down.
+fn own_address() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(PORTS)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// A page's body, where it answers. By hand: it is asked some hundred times a second.
+fn fetch(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PAGE_MAX).ok()?;
+    stream.set_read_timeout(Some(PAGE_MAX)).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).ok()?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).ok()?;
+    let (head, body) = response.split_once("\r\n\r\n")?;
+    head.split_ascii_whitespace().nth(1).is_some_and(|code| code == "200").then(|| body.to_owned())
+}
