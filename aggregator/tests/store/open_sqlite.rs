@@ -34,6 +34,50 @@ async fn a_new_file_is_made_with_its_directories_for_its_user_alone() {
     assert_eq!(fs::metadata(dir.path().join("a")).expect("made").permissions().mode() & 0o777, 0o700);
 }
 
+/// What power leaves that fails while a file is made: its first page, and the journal that would take it back.
+async fn half_made(path: &Path) {
+    let mut connection = SqliteConnection::connect(&format!("{}?mode=rwc", url(path))).await.expect("made");
+    connection.execute("PRAGMA user_version = 1").await.expect("a first page");
+    connection.close().await.expect("closed");
+    fs::write(path.with_extension("db-journal"), hot_journal()).expect("written");
+}
+
+/// The head of a rollback journal for a file that was empty: no page to put back, and cut to nothing.
+fn hot_journal() -> Vec<u8> {
+    let (records, nonce, pages_before, sector_bytes, page_bytes) = (0_u32, 7_u32, 0_u32, 512_u32, 4096_u32);
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    for field in [records, nonce, pages_before, sector_bytes, page_bytes] {
+        journal.extend(field.to_be_bytes());
+    }
+    journal.resize(512, 0);
+    journal
+}
+
+#[tokio::test]
+async fn a_file_whose_making_was_cut_short_is_made_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store.db");
+    half_made(&path).await;
+    let store = store::open(&url(&path)).await.expect("nobody need come");
+    store.commit(&[batch(1, 9, 1)]).await.expect("stored");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn another_programs_file_whose_transaction_was_cut_short_stays_as_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store.db");
+    let mut connection = SqliteConnection::connect(&format!("{}?mode=rwc", url(&path))).await.expect("made");
+    connection.execute("CREATE TABLE theirs (x)").await.expect("theirs");
+    connection.close().await.expect("closed");
+    fs::write(path.with_extension("db-journal"), hot_journal()).expect("written");
+    let before = fs::read(&path).expect("there");
+    let error = failure(&url(&path)).await;
+    assert!(error.to_string().contains("another program"), "{}", chain(&error));
+    assert_eq!(fs::read(&path).expect("there"), before);
+    assert!(path.with_extension("db-journal").exists());
+}
+
 #[tokio::test]
 async fn a_file_that_others_may_read_is_closed_to_them() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -67,10 +67,13 @@ fn close_to_others(path: &Path) -> io::Result<()> {
 
 /// Refuses a file that holds something, but not ours. Reads only.
 async fn recognize(path: &Path) -> Result<(), StoreError> {
-    let mut connection = SqliteConnectOptions::new().filename(path).read_only(true).connect().await?;
-    let application_id: i32 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut connection).await?;
-    let objects: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await?;
-    connection.close().await?;
+    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    let (application_id, objects) = match look(&options).await {
+        // Its first transaction was cut short, by a kill or by power, and a reader may not take it back. Of ours that is
+        // the one that made the file: what is there under the journal is looked at, and opening it to write takes it back.
+        Err(error) if is_cut_short(&error) => look(&options.immutable(true)).await?,
+        looked => looked?,
+    };
     if application_id == APPLICATION_ID || (application_id == 0 && objects == 0) {
         return Ok(());
     }
@@ -78,6 +81,20 @@ async fn recognize(path: &Path) -> Result<(), StoreError> {
         path: path.display().to_string(),
         problem: format!("it is an SQLite database of another program, with {objects} tables and indexes"),
     })
+}
+
+/// The application id, and how many tables and indexes there are.
+async fn look(options: &SqliteConnectOptions) -> Result<(i32, i64), sqlx::Error> {
+    let mut connection = options.connect().await?;
+    let application_id = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut connection).await?;
+    let objects = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok((application_id, objects))
+}
+
+/// Whether a journal lies beside the file that must be played back first: `SQLITE_READONLY_ROLLBACK`.
+fn is_cut_short(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "776")
 }
 
 async fn connect(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreError> {
