@@ -6,6 +6,8 @@
 
 #![expect(clippy::print_stdout, reason = "says what a run saw, for whoever repeats it")]
 
+#[path = "faults/books.rs"]
+mod books;
 #[path = "faults/disk.rs"]
 mod disk;
 #[path = "faults/fault.rs"]

@@ -7,6 +7,7 @@
 //! ```
 //! Every address is below the ephemeral ports: a program that comes back after a kill must find its own free.
 
+use crate::books;
 use crate::disk::Disk;
 use crate::oracle::Oracle;
 use crate::postgres::Postgres;
@@ -37,6 +38,8 @@ const STUCK: Duration = Duration::from_secs(150);
 const PROC: &str = "proc";
 /// Where the kernel shows the id of its boot.
 const BOOT_ID: &str = "sys/kernel/random/boot_id";
+/// Looks at books that do not agree, when nothing waits: passes go on moving, but not all of the time.
+const LOOKS_MAX: u32 = 1000;
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -318,36 +321,34 @@ impl House {
         Ok((estate, self.oracle.clone()))
     }
 
-    /// Waits until the agent has nothing left, for as long as it gets on.
+    /// Waits until the agent has nothing left and the books of both agree, for as long as it gets on.
     fn await_delivery(&self) -> Result<(), String> {
-        let (mut progress_at, mut furthest) = (Instant::now(), 0);
+        let (mut progress_at, mut furthest, mut looks) = (Instant::now(), 0, 0);
         loop {
-            if let Some(status) = self.agent_status() {
-                let spool = &status["spool"];
-                // The page is written from more than one look, so that books may be of another moment; not for long.
-                if spool["waiting"] == 0 && books_agree(spool) {
-                    return Ok(());
+            let spool = self.agent_status().map(|status| status["spool"].clone()).unwrap_or_default();
+            if spool["waiting"] == 0 {
+                let Some(broken) = self.broken_books() else { return Ok(()) };
+                looks += 1;
+                if looks == LOOKS_MAX {
+                    return Err(format!("the books do not agree: {broken}"));
                 }
-                let now = spool["oldest_seq"].as_u64().unwrap_or(0);
-                if now != furthest {
-                    (furthest, progress_at) = (now, Instant::now());
-                }
-                if progress_at.elapsed() > STUCK {
-                    return Err(format!("the agent delivers nothing any more, or its books do not agree: {status}"));
-                }
-            } else if progress_at.elapsed() > STUCK {
-                return Err("the agent does not answer".into());
+            }
+            let now = spool["oldest_seq"].as_u64().unwrap_or(0);
+            if now > furthest {
+                (furthest, progress_at) = (now, Instant::now());
+            }
+            if progress_at.elapsed() > STUCK {
+                return Err(format!("the agent delivers nothing any more: {spool}"));
             }
             thread::sleep(LOOK_EVERY);
         }
     }
-}
 
-/// What came into the agent's spool has left it, or is counted as dropped.
-fn books_agree(spool: &Value) -> bool {
-    let count = |value: &Value| value.as_u64().unwrap_or(0);
-    let dropped: u64 = spool["dropped"].as_object().into_iter().flatten().map(|(_, records)| count(records)).sum();
-    count(&spool["in"]) == count(&spool["out"]) + dropped
+    /// A sum that does not hold, on either program's page. What moves just now may be on one side of it only.
+    fn broken_books(&self) -> Option<String> {
+        let broken = |address, sums| books::broken(&fetch(address, "/metrics").unwrap_or_default(), sums);
+        broken(self.agent_http, books::AGENT).or_else(|| broken(self.http, books::AGGREGATOR))
+    }
 }
 
 /// The aggregator's count of batches that it knew already.

@@ -19,6 +19,8 @@ pub struct Stored {
     events: Vec<Event>,
     /// Records that the ledger says are missing.
     ledger: i64,
+    /// How far each epoch is stored, as the aggregator keeps it.
+    positions: HashMap<u128, u64>,
 }
 
 struct StoredBatch {
@@ -64,6 +66,10 @@ impl Stored {
         for row in query.fetch_all(&mut connection).await.expect("reads") {
             stored.keep_event(row.get(0), row.get(1), row.get(2), row.get(3));
         }
+        let query = sqlx::query("SELECT epoch, last_seq FROM agent_epochs WHERE last_seq > 0");
+        for row in query.fetch_all(&mut connection).await.expect("reads") {
+            stored.keep_position(row.get(0), row.get(1));
+        }
         let query = sqlx::query_scalar("SELECT ifnull(sum(records), 0) FROM gaps");
         stored.ledger = query.fetch_one(&mut connection).await.expect("reads");
         stored
@@ -87,6 +93,10 @@ impl Stored {
         for row in query.fetch_all(&mut connection).await.expect("reads") {
             stored.keep_event(row.get(0), row.get(1), row.get(2), row.get(3));
         }
+        let query = sqlx::query("SELECT epoch, last_seq FROM monitoring.agent_epochs WHERE last_seq > 0");
+        for row in query.fetch_all(&mut connection).await.expect("reads") {
+            stored.keep_position(row.get(0), row.get(1));
+        }
         let query =
             sqlx::query_scalar("SELECT coalesce(sum(last_seq - first_seq + 1), 0)::bigint FROM monitoring.gaps");
         stored.ledger = query.fetch_one(&mut connection).await.expect("reads");
@@ -96,6 +106,10 @@ impl Stored {
     fn keep_schema(&mut self, id: i64, definition: Vec<u8>) {
         let schema = SchemaBytes { id: SchemaId(id.cast_unsigned()), bytes: definition.into() };
         self.schemas.insert(schema.id, Arc::new(schema.decode().expect("a stored schema is whole")));
+    }
+
+    fn keep_position(&mut self, epoch: Uuid, last_seq: i64) {
+        self.positions.insert(epoch.as_u128(), last_seq.cast_unsigned());
     }
 
     fn keep_event(&mut self, kind: String, clinic_id: Uuid, occurred_at_ms: i64, idempotency_key: String) {
@@ -112,6 +126,7 @@ impl Stored {
     pub fn check(mut self) -> Result<Contents, String> {
         let mut contents = Contents { batches: self.rows.len(), ..Contents::default() };
         let (mut expected, mut seen) = (Position { epoch: 0, seq: 0 }, HashSet::new());
+        let mut last = HashMap::new();
         for StoredBatch { position, payload } in &self.rows {
             let raw = RawBatch::from_record(payload, *position);
             let batch = raw.and_then(|raw| raw.resolve(&mut self.schemas)).map_err(|e| format!("{position}: {e}"))?;
@@ -125,6 +140,7 @@ impl Stored {
                 return Err(format!("{expected} is missing, {position} stands in its place"));
             }
             expected.seq = position.seq + 1;
+            last.insert(position.epoch, position.seq);
             for frame in batch.frames.iter().filter(|frame| frame.schema.source == "host") {
                 for pass in &frame.passes {
                     if !seen.insert(pass.at) {
@@ -133,6 +149,9 @@ impl Stored {
                 }
             }
             contents.delivered += batch.events.len();
+        }
+        if last != self.positions {
+            return Err(format!("the log ends at {last:?}, the epochs at {:?}", self.positions));
         }
         if contents.lost != self.ledger.cast_unsigned() {
             return Err(format!("the agent says {} records are lost, the ledger {}", contents.lost, self.ledger));
