@@ -154,7 +154,8 @@ impl Run {
     /// The command that repeats a chapter.
     fn repeat(&self, seed: u64, rounds: u64) -> String {
         format!(
-            "MONITORING_FAULTS_SEED={seed} MONITORING_FAULTS_ROUNDS={rounds} cargo nextest run -p monitoring-aggregator --test faults {}",
+            "cargo build --workspace --bins && MONITORING_FAULTS_SEED={seed} MONITORING_FAULTS_ROUNDS={rounds} \
+            cargo nextest run -p monitoring-aggregator --test faults {}",
             self.test
         )
     }
