@@ -73,13 +73,15 @@ fn store_copy(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<(
 
 impl Cursor {
     /// The newer of the copies that are whole, and the number of the other copy.
-    pub fn load(fs: &dyn Fs, dir: &Path) -> Option<(Self, usize)> {
-        let read = |name| {
-            let bytes = read_small(fs, &dir.join(name), CURSOR_BYTES)?;
-            Self::decode(&mut unseal(MAGIC, &bytes).ok()?)
-        };
-        let whole = COPIES.iter().enumerate().filter_map(|(copy, name)| Some((read(name)?, 1 - copy)));
-        whole.max_by_key(|(cursor, _)| cursor.generation)
+    pub fn load(fs: &dyn Fs, dir: &Path) -> io::Result<Option<(Self, usize)>> {
+        let mut newest: Option<(Self, usize)> = None;
+        for (copy, name) in COPIES.iter().enumerate() {
+            let bytes = read_small(fs, &dir.join(name), CURSOR_BYTES)?.unwrap_or_default();
+            let cursor = unseal(MAGIC, &bytes).ok().and_then(|mut body| Self::decode(&mut body));
+            let is_newer = |cursor: &Self| newest.is_none_or(|(known, _)| cursor.generation >= known.generation);
+            newest = cursor.filter(is_newer).map(|cursor| (cursor, 1 - copy)).or(newest);
+        }
+        Ok(newest)
     }
 
     /// Writes both copies: after this returns, power may fail (opening syncs the names of new ones). `copy` is the one

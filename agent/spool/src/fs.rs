@@ -4,6 +4,8 @@
 use std::io;
 use std::path::Path;
 
+use crate::lane::READ_ATTEMPTS;
+
 /// One regular file of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -92,10 +94,21 @@ pub(crate) fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::
     fs.sync_dir(dir)
 }
 
-/// A whole small file, or `None` if it cannot be had.
-pub(crate) fn read_small(fs: &dyn Fs, path: &Path, max_bytes: usize) -> Option<Vec<u8>> {
+/// A whole small file, or `None` if it is missing or cannot be had. Whoever asks takes that for damage and goes on without,
+/// so a failing read is tried again before; and a shortage is an error: we must not forget who we are because too many
+/// files were open for a moment.
+pub(crate) fn read_small(fs: &dyn Fs, path: &Path, max_bytes: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = vec![0; max_bytes];
-    let read = fs.open(path, Access::Read).and_then(|file| file.read_at(&mut bytes, 0)).ok()?;
-    bytes.truncate(read);
-    Some(bytes)
+    for _ in 0..READ_ATTEMPTS {
+        match fs.open(path, Access::Read).and_then(|file| file.read_at(&mut bytes, 0)) {
+            Ok(read) => {
+                bytes.truncate(read);
+                return Ok(Some(bytes));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_shortage(&error) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(None)
 }

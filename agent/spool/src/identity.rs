@@ -46,9 +46,13 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Reads the file; `None` if it is missing or damaged.
-    pub fn load(fs: &dyn Fs, dir: &Path) -> Option<Self> {
+    pub fn load(fs: &dyn Fs, dir: &Path) -> io::Result<Option<Self>> {
         let bytes = read_small(fs, &dir.join(NAME), ENVELOPE_BYTES + 16 + MAX_ERAS * ERA_BYTES)?;
-        let mut body = unseal(MAGIC, &bytes).ok()?;
+        Ok(bytes.and_then(|bytes| Self::decode(&bytes)))
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut body = unseal(MAGIC, bytes).ok()?;
         let owner = Uuid::from_u128(body.u128()?);
         let mut eras = Vec::new();
         while let Some(number) = body.u32() {
@@ -129,7 +133,10 @@ mod tests {
             identity.begin_epoch(Some(count), 0);
             identity.store(&disk, dir).expect("there is room");
             let kept = identity.eras.iter().rev().take(MAX_ERAS).rev().copied().collect();
-            assert_eq!(Identity::load(&disk, dir), Some(Identity { owner: identity.owner, eras: kept }));
+            assert_eq!(
+                Identity::load(&disk, dir).expect("it reads"),
+                Some(Identity { owner: identity.owner, eras: kept })
+            );
         }
     }
 

@@ -7,7 +7,8 @@
 //! ```
 //! A writer whose sync or truncation failed is never used again: the lane *abandons* it, cuts the segment back to what
 //! was visible, and writes the hidden records into a new segment. What the bad segment may still show after a crash
-//! does no harm, because within a lane a segment ends where the next one begins.
+//! does no harm, because within a lane a segment ends where the next one begins. (Of a group of records that failed, whole
+//! ones may lie there, and their seqs are free for the other lane: then the next segment is begun at once, as a *fence*.)
 
 use std::collections::VecDeque;
 use std::io;
@@ -40,6 +41,15 @@ pub(crate) struct Stamp {
     pub era: u32,
 }
 
+/// What a crash may show behind the last record of the last segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// Nothing, or what was appended there.
+    Sure,
+    /// Also records of a group that failed, whose seqs are given to others.
+    Doubtful,
+}
+
 pub(crate) struct Lane {
     class: Class,
     fs: Arc<dyn Fs>,
@@ -57,6 +67,7 @@ pub(crate) struct Lane {
     unsynced: bool,
     /// Whether a segment was abandoned with visible bytes that no sync has covered (mode `Fast` only).
     left_unsynced: bool,
+    tail: Tail,
     /// A file with room set aside, in which the next segment is written.
     reserve: Option<PathBuf>,
     /// Whether a segment was made whose name no directory sync has covered.
@@ -85,6 +96,7 @@ impl Lane {
             hidden_first_seq: 0,
             unsynced: false,
             left_unsynced: false,
+            tail: Tail::Sure,
             reserve: None,
             unsynced_name: false,
             index: 0,
@@ -114,8 +126,16 @@ impl Lane {
         let frames = &self.hidden[start..];
         if let Err(error) = writer.write_at(frames, segment.bytes) {
             self.hidden.truncate(start);
-            if !is_no_space(&error) || writer.truncate(segment.bytes).is_err() {
+            // Of a group, whole records may lie there. They must be gone for good before others get their seqs.
+            let is_group = payloads.len() > 1;
+            let cut = |writer: &dyn File| {
+                writer.truncate(segment.bytes).and_then(|()| if is_group { writer.sync() } else { Ok(()) })
+            };
+            if !is_no_space(&error) || cut(&**writer).is_err() {
                 self.abandon();
+                if is_group {
+                    self.tail = Tail::Doubtful;
+                }
             }
             return Err(error);
         }
@@ -126,6 +146,18 @@ impl Lane {
         self.hidden_records += payloads.len() as u64;
         self.next_ordinal += payloads.len() as u64;
         self.unsynced = true;
+        Ok(())
+    }
+
+    /// After a write of which nobody knows what it left: a new segment, durably begun at this seq, ends the one before it.
+    pub fn fence(&mut self, stamp: Stamp, seq: u64) -> io::Result<()> {
+        if self.tail == Tail::Doubtful {
+            if self.writer.is_none() {
+                self.begin_segment(stamp, seq)?;
+            }
+            self.sync(stamp)?;
+            self.tail = Tail::Sure;
+        }
         Ok(())
     }
 

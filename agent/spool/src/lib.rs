@@ -54,6 +54,7 @@
 //! | in `append`, before `sync`                | any part of the record                | `Durable`: keeps it if whole (and syncs it before it is readable), or cuts the tail; it was not promised |
 //! | in `sync`                                 | any of the records since the last one | the same; a hole in what was not promised is a gap |
 //! | after `sync`                              | all of it                             | reads it |
+//! | after a failed write of a group           | some of its records                   | reads them, if their seqs were given to nobody else |
 //! | after a failed sync, in a new segment     | records twice                         | a segment ends where the next of its lane begins: read once |
 //! | while the reserve becomes a segment       | either name, any part of the content  | a segment as above; a `reserve` with content is made anew |
 //! | in `begin_epoch`                          | the old identity, or the new one      | goes on in the epoch that it names; the new one has no record yet |

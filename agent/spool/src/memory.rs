@@ -1,15 +1,20 @@
-//! A disk in memory that fails on demand and loses power: what was not synced is then kept, dropped or torn at 512
-//! bytes, file by file and block by block, as a seed has it. For tests only.
+//! A disk in memory that fails on demand and loses power. What was not synced is then kept or not, each change by itself:
+//! each sector of 512 bytes of each write, each truncation, each growth of a file, each new, changed or removed name. A
+//! seed chooses, or all choices are gone through ([`MemoryDisk::crash_states`]). For tests only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+mod loss;
+
+use self::loss::{Content, ContentChange, Dice, NameChange};
 use crate::fs::{Access, Entry, File, Fs, Lock};
 
-/// What a disk writes whole or not at all.
-const SECTOR_BYTES: usize = 512;
+/// Changes that may be unsynced at once where all crash states are gone through: 16,384 states.
+const MAX_CHOICES: u32 = 14;
 
 /// The disk does not answer.
 pub const EIO: i32 = 5;
@@ -52,6 +57,8 @@ pub enum Operation {
     Truncate,
     /// `Fs::open`, when it makes a file.
     Create,
+    /// `Fs::open` of a file that is there, `Fs::list`, `Fs::lock`.
+    Open,
     /// `Fs::rename`.
     Rename,
     /// `Fs::remove`.
@@ -69,7 +76,7 @@ pub enum PowerLoss {
     Tears(u64),
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct State {
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
@@ -79,6 +86,9 @@ struct State {
     locks: BTreeSet<PathBuf>,
     capacity_bytes: Option<u64>,
     faults: Vec<Fault>,
+    /// Calls of any verb; those in this range fail, with this error.
+    calls: u64,
+    failing_calls: Option<(Range<u64>, i32)>,
     operations: u64,
     operations_left: Option<u64>,
     /// Syncs do not return.
@@ -89,20 +99,7 @@ struct State {
     has_stopped: bool,
 }
 
-#[derive(Default)]
-struct Content {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    /// Bytes that room is set aside for.
-    allocated: usize,
-}
-
 #[derive(Clone)]
-enum NameChange {
-    Set(PathBuf, usize),
-    Remove(PathBuf),
-}
-
 struct Fault {
     operation: Operation,
     skip: u32,
@@ -130,6 +127,23 @@ impl MemoryDisk {
         self.state().used() as u64
     }
 
+    /// After `skip` more, so many calls fail with this error, whatever verb they are.
+    pub fn fail_calls(&self, skip: u64, times: u64, errno: i32) {
+        let mut state = self.state();
+        let from = state.calls + skip;
+        state.failing_calls = Some((from..from + times, errno));
+    }
+
+    /// Whether an operation met the stop.
+    pub fn has_stopped(&self) -> bool {
+        self.state().has_stopped
+    }
+
+    /// Calls of any verb so far.
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
     /// From now on syncs do not return, until the disk is healed.
     pub fn hang(&self) {
         self.state().hangs = true;
@@ -146,6 +160,7 @@ impl MemoryDisk {
         state.hangs = false;
         self.0.answers.notify_all();
         state.faults.clear();
+        state.failing_calls = None;
         state.capacity_bytes = None;
         state.operations_left = None;
         state.has_stopped = false;
@@ -168,20 +183,34 @@ impl MemoryDisk {
 
     /// Power fails and comes back. Whoever has files open must be gone.
     pub fn lose_power(&self, loss: PowerLoss) {
-        let mut state = self.state();
         let mut dice = Dice::new(loss);
-        let changes = std::mem::take(&mut state.unsynced_names);
-        let survive = dice.below(changes.len() as u64 + 1);
-        for (change, _) in changes.into_iter().zip(0..survive) {
-            change.apply(&mut state.durable_names);
-        }
-        state.names = state.durable_names.clone();
-        for content in &mut state.contents {
-            content.tear(&mut dice);
-        }
-        state.locks.clear();
-        drop(state);
+        self.state().lose_power(&mut || dice.below(4) > 0);
         self.heal();
+    }
+
+    /// A disk for each state in which power loss may leave this one: two for each change that was not synced, multiplied.
+    pub fn crash_states(&self) -> impl Iterator<Item = Self> {
+        let before = self.state().clone();
+        let mut choices = 0;
+        before.clone().lose_power(&mut || {
+            choices += 1;
+            false
+        });
+        assert!(
+            choices <= MAX_CHOICES,
+            "{choices} changes are unsynced at once: sync more often, or this takes for ever"
+        );
+        (0..1u32 << choices).map(move |kept| {
+            let (mut state, mut kept) = (before.clone(), kept);
+            state.lose_power(&mut || {
+                let keeps = kept & 1 == 1;
+                kept >>= 1;
+                keeps
+            });
+            let disk = Self(Arc::new(Shared { state: Mutex::new(state), answers: Condvar::new() }));
+            disk.heal();
+            disk
+        })
     }
 
     /// A file's bytes.
@@ -194,7 +223,7 @@ impl MemoryDisk {
     pub fn write(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state();
         let content = state.contents.len();
-        state.contents.push(Content { now: bytes.to_vec(), durable: bytes.to_vec(), allocated: 0 });
+        state.contents.push(Content { now: bytes.to_vec(), durable: bytes.to_vec(), ..Content::default() });
         state.names.insert(path.to_path_buf(), content);
         state.durable_names.insert(path.to_path_buf(), content);
     }
@@ -227,7 +256,8 @@ impl Fs for MemoryDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        let state = self.state();
+        let mut state = self.state();
+        state.fault(Operation::Open)?;
         if !state.dirs.contains(dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -244,7 +274,10 @@ impl Fs for MemoryDisk {
         let known = state.names.get(path).copied();
         let content = match (known, access) {
             (Some(_), Access::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (Some(content), _) => content,
+            (Some(content), _) => {
+                state.fault(Operation::Open)?;
+                content
+            }
             (None, Access::Read) => return Err(io::ErrorKind::NotFound.into()),
             (None, _) => {
                 state.begin(Operation::Create)?;
@@ -261,8 +294,7 @@ impl Fs for MemoryDisk {
         let mut state = self.state();
         state.begin(Operation::Rename)?;
         let content = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        state.change(NameChange::Set(to.to_path_buf(), content));
-        state.change(NameChange::Remove(from.to_path_buf()));
+        state.change(NameChange::Rename { from: from.to_path_buf(), to: to.to_path_buf(), content });
         Ok(())
     }
 
@@ -285,7 +317,9 @@ impl Fs for MemoryDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
-        let taken = self.state().locks.insert(path.to_path_buf());
+        let mut state = self.state();
+        state.fault(Operation::Open)?;
+        let taken = state.locks.insert(path.to_path_buf());
         Ok(taken.then(|| Box::new(Locked(self.clone(), path.to_path_buf())) as Lock))
     }
 }
@@ -317,12 +351,9 @@ impl File for OpenFile {
         }
         let room = state.room();
         let taken = state.contents[self.content].taken();
-        let now = &mut state.contents[self.content].now;
         let fits = taken.saturating_add(room).saturating_sub(at(offset)).min(bytes.len());
         let written = if begun.is_err() { fits.min(bytes.len() / 2) } else { fits };
-        let end = at(offset) + written;
-        now.resize(now.len().max(end), 0);
-        now[at(offset)..end].copy_from_slice(&bytes[..written]);
+        state.contents[self.content].write(&bytes[..written], at(offset));
         begun?;
         if written < bytes.len() { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(()) }
     }
@@ -334,9 +365,12 @@ impl File for OpenFile {
         let mut state = awake.unwrap_or_else(PoisonError::into_inner);
         state.waiting_syncs -= 1;
         let begun = state.begin(Operation::Sync);
+        let has_stopped = state.has_stopped;
         let content = &mut state.contents[self.content];
-        if begun.is_ok() {
-            content.durable.clone_from(&content.now);
+        match begun {
+            Ok(()) => content.sync(),
+            Err(_) if has_stopped => {}
+            Err(_) => content.unsynced.clear(), // the kernel takes them for clean now, and no sync writes them
         }
         begun
     }
@@ -354,7 +388,7 @@ impl File for OpenFile {
         let mut state = self.disk.state();
         state.begin(Operation::Truncate)?;
         let content = &mut state.contents[self.content];
-        content.now.resize(at(bytes), 0);
+        content.change(ContentChange::Truncate(at(bytes)));
         content.allocated = 0;
         Ok(())
     }
@@ -378,6 +412,12 @@ impl State {
     }
 
     fn fault(&mut self, operation: Operation) -> io::Result<()> {
+        self.calls += 1;
+        if let Some((failing, errno)) = &self.failing_calls
+            && failing.contains(&(self.calls - 1))
+        {
+            return Err(io::Error::from_raw_os_error(*errno));
+        }
         for fault in self.faults.iter_mut().filter(|fault| fault.operation == operation && fault.times > 0) {
             if fault.skip > 0 {
                 fault.skip -= 1;
@@ -389,6 +429,22 @@ impl State {
         Ok(())
     }
 
+    /// Power fails: what was not synced stays where `keeps` says so. Files without any name have no say.
+    fn lose_power(&mut self, keeps: &mut dyn FnMut() -> bool) {
+        let named = self.unsynced_names.iter().filter_map(NameChange::content);
+        let named: BTreeSet<_> = named.chain(self.names.values().chain(self.durable_names.values()).copied()).collect();
+        for change in self.unsynced_names.drain(..) {
+            if keeps() {
+                change.apply(&mut self.durable_names);
+            }
+        }
+        self.names.clone_from(&self.durable_names);
+        for content in named {
+            self.contents[content].lose_power(keeps);
+        }
+        self.locks.clear();
+    }
+
     fn used(&self) -> usize {
         self.names.values().map(|&content| self.contents[content].taken()).sum()
     }
@@ -398,73 +454,8 @@ impl State {
     }
 
     fn change(&mut self, change: NameChange) {
-        change.clone().apply(&mut self.names);
+        change.apply(&mut self.names);
         self.unsynced_names.push(change);
-    }
-}
-
-// === impl NameChange ===
-
-impl NameChange {
-    fn apply(self, names: &mut BTreeMap<PathBuf, usize>) {
-        match self {
-            Self::Set(path, content) => names.insert(path, content),
-            Self::Remove(path) => names.remove(&path),
-        };
-    }
-}
-
-// === impl Content ===
-
-impl Content {
-    fn taken(&self) -> usize {
-        self.now.len().max(self.allocated)
-    }
-
-    fn tear(&mut self, dice: &mut Dice) {
-        let (old, new) = (self.durable.len(), self.now.len());
-        let len = match dice.below(4) {
-            0 => old,
-            1 | 2 => old.min(new) + at(dice.below(old.abs_diff(new) as u64 + 1)),
-            _ => new,
-        };
-        let len = if dice.keeps_nothing() { old } else { len };
-        let mut torn = self.durable.clone();
-        torn.resize(len, 0);
-        for (block, bytes) in torn.chunks_mut(SECTOR_BYTES).enumerate() {
-            let from = block * SECTOR_BYTES;
-            if dice.below(4) > 0 && from < new {
-                let written = bytes.len().min(new - from);
-                bytes[..written].copy_from_slice(&self.now[from..from + written]);
-            }
-        }
-        self.now.clone_from(&torn);
-        self.durable = torn;
-    }
-}
-
-/// A small generator, so that a seed tells the whole story.
-struct Dice(Option<u64>);
-
-impl Dice {
-    fn new(loss: PowerLoss) -> Self {
-        Self(match loss {
-            PowerLoss::DropsAll => None,
-            PowerLoss::Tears(seed) => Some(seed),
-        })
-    }
-
-    fn keeps_nothing(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Evenly below `bound`; always 0 if nothing is kept. (SplitMix64.)
-    fn below(&mut self, bound: u64) -> u64 {
-        let Some(state) = &mut self.0 else { return 0 };
-        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
     }
 }
 

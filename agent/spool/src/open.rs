@@ -105,15 +105,17 @@ impl Spool {
         let path = dir.join("lock");
         let lock = fs.lock(&path).map_err(OpenError::at(&path))?;
         let lock = lock.ok_or_else(|| OpenError::Locked { dir: dir.to_path_buf() })?;
-        if let Some(path) = other_version(&*fs, dir) {
+        if let Some(path) = other_version(&*fs, dir).map_err(OpenError::at(dir))? {
             return Err(OpenError::OtherVersion { path });
         }
         let mut quarantine = Shelf::open(&*fs, dir.join("quarantine"));
         let dead = Shelf::open(&*fs, dir.join("dead"));
 
         let entries = fs.list(dir).map_err(OpenError::at(dir))?;
-        let (cursor, cursor_copy) = Cursor::load(&*fs, dir).map_or((None, 0), |(cursor, other)| (Some(cursor), other));
-        let Survey { stored, identity, lanes, foreign, highest_era } = Survey::new(&*fs, dir, &entries);
+        let cursor = Cursor::load(&*fs, dir).map_err(OpenError::at(dir))?;
+        let (cursor, cursor_copy) = cursor.map_or((None, 0), |(cursor, other)| (Some(cursor), other));
+        let Survey { stored, identity, lanes, foreign, highest_era } =
+            Survey::new(&*fs, dir, &entries).map_err(OpenError::at(dir))?;
         let mut identity = identity.unwrap_or_else(|| {
             let owner = cursor.as_ref().map_or_else(Uuid::new_v4, |cursor| cursor.owner);
             Identity { owner, eras: Vec::new() }
@@ -214,13 +216,15 @@ impl OpenReport {
 }
 
 /// A file that a program of another format version wrote.
-pub(crate) fn other_version(fs: &dyn Fs, dir: &Path) -> Option<PathBuf> {
-    let files =
-        [(identity::NAME, identity::MAGIC), (cursor::COPIES[0], cursor::MAGIC), (cursor::COPIES[1], cursor::MAGIC)];
-    files
-        .map(|(name, magic)| (dir.join(name), magic))
-        .into_iter()
-        .find_map(|(path, magic)| is_other_version(fs, &path, magic).then_some(path))
+pub(crate) fn other_version(fs: &dyn Fs, dir: &Path) -> io::Result<Option<PathBuf>> {
+    let [zero, one] = cursor::COPIES;
+    for (name, magic) in [(identity::NAME, identity::MAGIC), (zero, cursor::MAGIC), (one, cursor::MAGIC)] {
+        let path = dir.join(name);
+        if is_other_version(fs, &path, magic)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// The last place that is confirmed; without a cursor, the place before the first record that lies there.

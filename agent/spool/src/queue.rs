@@ -177,6 +177,7 @@ impl Spool {
             self.sync_behind()?;
         }
         let stamp = self.stamp();
+        self.fence(stamp)?;
         while let Err(source) = self.lanes[lane].append(stamp, kind, self.next.seq, payloads) {
             let dir = self.dir.clone();
             if !is_no_space(&source) {
@@ -188,6 +189,21 @@ impl Spool {
         self.next.seq += seqs;
         if self.options.mode == Mode::Fast {
             self.publish();
+        }
+        Ok(())
+    }
+
+    /// Before a seq is given out: no lane may show another record of it after a crash.
+    fn fence(&mut self, stamp: Stamp) -> Result<(), Refused> {
+        for lane in 0..self.lanes.len() {
+            while let Err(source) = self.lanes[lane].fence(stamp, self.next.seq) {
+                let dir = self.dir.clone();
+                if !is_no_space(&source) {
+                    return Err(Refused::Disk { dir, source });
+                } else if !self.drop_oldest() {
+                    return Err(Refused::NoSpace { dir, source });
+                }
+            }
         }
         Ok(())
     }

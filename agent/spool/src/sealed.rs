@@ -4,6 +4,7 @@
 //! magic [4] | version u16 | body | crc32c u32 over all before it          little endian
 //! ```
 
+use std::io;
 use std::path::Path;
 
 use crate::crc::crc32c;
@@ -56,9 +57,9 @@ pub(crate) fn unseal(magic: [u8; 4], bytes: &[u8]) -> Result<Fields<'_>, Unseale
 }
 
 /// Whether this file is whole and of another format version, however long it is there.
-pub(crate) fn is_other_version(fs: &dyn Fs, path: &Path, magic: [u8; 4]) -> bool {
-    read_small(fs, path, OTHER_MAX_BYTES)
-        .is_some_and(|bytes| matches!(unseal(magic, &bytes), Err(Unsealed::OtherVersion)))
+pub(crate) fn is_other_version(fs: &dyn Fs, path: &Path, magic: [u8; 4]) -> io::Result<bool> {
+    let bytes = read_small(fs, path, OTHER_MAX_BYTES)?;
+    Ok(bytes.is_some_and(|bytes| matches!(unseal(magic, &bytes), Err(Unsealed::OtherVersion))))
 }
 
 // === impl Fields ===

@@ -10,6 +10,7 @@
 //! the first without reading it. The name repeats the header: either may be lost. Where they differ (somebody renamed
 //! files) the header is believed.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -104,9 +105,9 @@ impl Header {
     }
 
     /// The header of the file at `path`.
-    pub fn read(fs: &dyn Fs, path: &Path) -> Result<Self, Unsealed> {
-        let bytes = read_small(fs, path, HEADER_BYTES).ok_or(Unsealed::Damaged)?;
-        Self::decode(&mut unseal(MAGIC, &bytes)?).ok_or(Unsealed::Damaged)
+    pub fn read(fs: &dyn Fs, path: &Path) -> io::Result<Result<Self, Unsealed>> {
+        let bytes = read_small(fs, path, HEADER_BYTES)?.unwrap_or_default();
+        Ok(unseal(MAGIC, &bytes).and_then(|mut body| Self::decode(&mut body).ok_or(Unsealed::Damaged)))
     }
 
     fn decode(body: &mut Fields<'_>) -> Option<Self> {

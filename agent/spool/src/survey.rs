@@ -1,6 +1,7 @@
 //! What lies in the directory, before anybody decides what to make of it: the segments by lane and in order, and what a
 //! scan of one tells. Opening and `verify` both begin here; nothing here changes a segment.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Place;
@@ -51,16 +52,16 @@ pub(crate) struct Scan {
 // === impl Survey ===
 
 impl Survey {
-    pub fn new(fs: &dyn Fs, dir: &Path, entries: &[Entry]) -> Self {
+    pub fn new(fs: &dyn Fs, dir: &Path, entries: &[Entry]) -> io::Result<Self> {
         let is_foreign = |name: &str| Key::from_file_name(name).is_none() && !OURS.contains(&name);
         let foreign = entries.iter().filter(|entry| is_foreign(&entry.name)).map(|entry| dir.join(&entry.name));
         let named =
             |entry: &Entry| Key::from_file_name(&entry.name).map(|key| (key, dir.join(&entry.name), entry.bytes));
         let mut files: Vec<_> = entries.iter().filter_map(named).collect();
         files.sort();
-        let headers: Vec<_> = files.iter().map(|(_, path, _)| Header::read(fs, path)).collect();
+        let headers: Vec<_> = files.iter().map(|(_, path, _)| Header::read(fs, path)).collect::<io::Result<_>>()?;
         let whole = || headers.iter().filter_map(|header| header.as_ref().ok());
-        let stored = Identity::load(fs, dir);
+        let stored = Identity::load(fs, dir)?;
         let newest = whole().max_by_key(|header| header.key.first);
         let mut identity =
             stored.clone().or_else(|| newest.map(|header| Identity { owner: header.owner, eras: Vec::new() }));
@@ -95,7 +96,7 @@ impl Survey {
             lane.sort_by_key(|(segment, _)| segment.key);
         }
         survey.identity = identity;
-        survey
+        Ok(survey)
     }
 }
 

@@ -1,9 +1,27 @@
 //! The tests of the whole spool, on the disk in memory. The model judges: it knows what was promised.
+//!
+//! What has gone wrong in queues of others, and the test that holds it here:
+//!
+//! | what went wrong                                     | here |
+//! | --------------------------------------------------- | ---- |
+//! | a damaged tail and opening never ends               | `damage`: every flipped byte, every truncation, rubbish |
+//! | a damaged tail costs the whole queue                | `damage`: each costs the records that it touches |
+//! | a segment unlinked before the cursor is durable     | `crash`: every crash state; `faults`: a cursor that cannot be written |
+//! | the check is content, the start fails               | `life`: looking does not touch; `damage` verifies each victim first |
+//! | a hiccup of the disk, and it does not start         | `every_call`: each call fails, restarts included |
+//! | what lies in memory before the queue is lost        | law 5 of the model: `append` and `sync` are the door |
+//! | nobody can say which hours are missing              | law 2: each seq is a record or in a gap; `room` names the reasons |
+//! | synced or not, nobody knows                         | `life`: each mode and what it survives; `Stats::mode` |
+//! | orphans that are never deleted                      | `room`: after each drain the disk holds the same bytes |
+//! | more lies there than the bound, and it does not start | `room`: opening with a smaller bound |
+//! | the size begins at zero after a restart             | `room`: the bound holds over restarts |
+//! | a backlog takes all memory and descriptors at start | `tests/disk.rs`: a backlog opens without being read |
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps an error has failed, and says where")]
 
 mod crash;
 mod damage;
+mod every_call;
 mod faults;
 mod life;
 mod model;

@@ -61,16 +61,20 @@ pub struct VerifyError {
 
 /// Reads every record of the spool in `dir`.
 pub fn verify(fs: &dyn Fs, dir: &Path) -> Result<VerifyReport, VerifyError> {
-    let entries = fs.list(dir).map_err(|source| VerifyError { dir: dir.to_path_buf(), source })?;
-    let Survey { stored, identity, lanes, foreign, .. } = Survey::new(fs, dir, &entries);
+    look(fs, dir).map_err(|source| VerifyError { dir: dir.to_path_buf(), source })
+}
+
+fn look(fs: &dyn Fs, dir: &Path) -> io::Result<VerifyReport> {
+    let entries = fs.list(dir)?;
+    let Survey { stored, identity, lanes, foreign, .. } = Survey::new(fs, dir, &entries)?;
     let mut report = VerifyReport {
         owner: identity.map(|identity| identity.owner),
         is_identity_whole: stored.is_some(),
-        is_cursor_whole: Cursor::load(fs, dir).is_some(),
+        is_cursor_whole: Cursor::load(fs, dir)?.is_some(),
         records: 0,
         bytes: 0,
         segments: 0,
-        is_other_version: other_version(fs, dir).is_some(),
+        is_other_version: other_version(fs, dir)?.is_some(),
         foreign,
         damaged: Vec::new(),
     };

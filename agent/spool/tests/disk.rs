@@ -85,13 +85,15 @@ fn a_directory_that_cannot_be_made_is_named_in_the_error() {
 fn a_backlog_opens_without_being_read() {
     let megabytes: u64 = std::env::var("SPOOL_BACKLOG_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(64);
     let home = tempfile::tempdir_in(".").unwrap();
-    let options = || Options::new(Mode::Fast, megabytes << 21, "boot");
+    // 256 segments, however large they are.
+    let options = || Options { segment_bytes: megabytes << 12, ..Options::new(Mode::Fast, megabytes << 21, "boot") };
     let mut spool = open(home.path(), options());
     let payload = vec![7; 64 << 10];
     for _ in 0..megabytes * 16 {
         spool.append(Class::Ordinary, &payload).unwrap();
     }
     drop(spool);
+    opens_within_little_memory(home.path());
 
     let before = resident_kib();
     let began = Instant::now();
@@ -107,6 +109,29 @@ fn a_backlog_opens_without_being_read() {
     eprintln!("{megabytes} MiB in {} segments: opened in {took:?}, {grown} KiB more", spool.stats().segments);
     assert!(held <= 3, "the lock and the segment of each lane: {held}");
     assert!(grown < 40 << 10, "{grown} KiB");
+}
+
+/// Another process opens it and reads a record, with 64 MiB of addresses for all that it is and has.
+fn opens_within_little_memory(dir: &Path) {
+    let mut child = Command::new("prlimit");
+    child.arg("--as=67108864").arg(std::env::current_exe().unwrap());
+    child.args(["--exact", "one_record_of_a_backlog_is_read", "--test-threads=1"]).env("SPOOL_BACKLOG_DIR", dir);
+    let Ok(output) = child.output() else { return eprintln!("SKIPPED: there is no prlimit") };
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// What the other process does; nothing, if nobody says where.
+#[test]
+fn one_record_of_a_backlog_is_read() {
+    let Some(dir) = std::env::var_os("SPOOL_BACKLOG_DIR") else { return };
+    let mut spool = open(Path::new(&dir), Options::new(Mode::Fast, 1 << 40, "boot"));
+    assert!(matches!(spool.read_next().unwrap(), Next::Record(_)));
+    assert!(spool.stats().waiting > 1000);
 }
 
 fn resident_kib() -> u64 {

@@ -56,6 +56,63 @@ fn live_on_a_full_disk(model: &mut Model) {
     }
 }
 
+/// The same things, synced so often that all that power loss can leave may be gone through.
+fn live_in_small_steps(model: &mut Model) {
+    for round in 0..3 {
+        for (class, bytes) in
+            [(Class::Ordinary, 40), (Class::Critical, 90), (Class::Ordinary, 150), (Class::Ordinary, 200)]
+        {
+            model.append(class, bytes);
+            model.sync();
+        }
+        model.append_all(Class::Ordinary, &[30, 60]);
+        (0..3).all(|_| model.read());
+        model.ack_last();
+        model.skip(Reason::QueueFull, 3);
+        model.sync();
+        model.read_all();
+        match round {
+            0 => model.readmit_at(1),
+            1 => model.begin_epoch(),
+            _ => {}
+        }
+        model.read_all();
+        model.ack_last();
+    }
+}
+
+/// Stops at each change of a life, and goes through every state in which power loss may then leave the disk.
+fn judge_every_crash_state(mode: Mode, max_bytes: u64, live: fn(&mut Model)) {
+    let options = Options { segment_bytes: 400, ..Options::new(mode, max_bytes, "") };
+    let mut states = 0;
+    for stop in 0.. {
+        let mut model = Model::new(options.clone());
+        model.disk.stop_after(stop);
+        live(&mut model);
+        let has_lived = !model.disk.has_stopped();
+        for (number, disk) in model.disk.clone().crash_states().enumerate() {
+            eprintln!("stop {stop}, state {number}"); // shown if it fails
+            let mut after = model.after_power_loss(disk);
+            after.read_all();
+            after.append(Class::Ordinary, 60);
+            after.finish();
+            states += 1;
+        }
+        if has_lived {
+            break;
+        }
+    }
+    println!("{mode:?}, {max_bytes} bytes: {states} states");
+    assert!(states > 300, "the script does something: {states}");
+}
+
+#[test]
+fn every_state_in_which_power_loss_can_leave_the_disk_keeps_the_laws() {
+    judge_every_crash_state(Mode::Durable, 1 << 20, live_in_small_steps);
+    judge_every_crash_state(Mode::Fast, 1 << 20, live_in_small_steps);
+    judge_every_crash_state(Mode::Durable, 2200, live_in_small_steps);
+}
+
 fn judge_all_crashes(mode: Mode, max_bytes: u64, live: fn(&mut Model)) {
     let options = Options { segment_bytes: 400, ..Options::new(mode, max_bytes, "") };
     let changes = {

@@ -39,6 +39,8 @@ pub(super) struct Model {
     pub options: Options,
     pub spool: Option<Spool>,
     history: BTreeMap<At, Entry>,
+    /// Of a group that failed: a crash may leave those that were written, unless their places were given to others.
+    attempted: BTreeMap<At, Vec<Entry>>,
     epochs: Vec<u128>,
     seen: HashMap<Position, Vec<u8>>,
     /// The last item read; `None` after opening, when replays are allowed.
@@ -51,6 +53,8 @@ pub(super) struct Model {
     boot: u32,
     /// Seqs in gaps since opening.
     missing: u64,
+    /// Whether calls fail now and then, so that opening and reading may too.
+    pub may_fail: bool,
 }
 
 impl Model {
@@ -60,6 +64,7 @@ impl Model {
             options,
             spool: None,
             history: BTreeMap::new(),
+            attempted: BTreeMap::new(),
             epochs: Vec::new(),
             seen: HashMap::new(),
             at: None,
@@ -69,14 +74,35 @@ impl Model {
             numbers: 0,
             boot: 1,
             missing: 0,
+            may_fail: false,
         };
         model.open();
         model
     }
 
+    /// The same past, after which power was lost and left this disk.
+    pub fn after_power_loss(&self, disk: MemoryDisk) -> Self {
+        let mut after = Self {
+            disk,
+            options: self.options.clone(),
+            spool: None,
+            history: self.history.clone(),
+            attempted: self.attempted.clone(),
+            epochs: self.epochs.clone(),
+            seen: self.seen.clone(),
+            window: Vec::new(),
+            ..*self
+        };
+        after.forget_unpromised();
+        after.open();
+        after
+    }
+
     pub fn open(&mut self) {
         self.options.boot_id = format!("boot-{}", self.boot);
-        let (spool, _) = Spool::open(Arc::new(self.disk.clone()), dir(), self.options.clone()).expect("it opens");
+        let attempts = if self.may_fail { 9 } else { 1 };
+        let open = |_| Spool::open(Arc::new(self.disk.clone()), dir(), self.options.clone()).ok();
+        let (spool, _) = (0..attempts).find_map(open).expect("it opens");
         self.spool = Some(spool);
         self.learn_epoch();
         self.session += 1;
@@ -110,10 +136,16 @@ impl Model {
         self.weigh(&before);
         let may_be_lost = self.options.mode == Mode::Fast && after.sync_failures > before.sync_failures;
         let visible = self.spool().visible;
-        for (seq, payload) in (first.seq..).zip(payloads).take(count) {
+        for (seq, payload) in (first.seq..).zip(payloads) {
             let promised = self.options.mode == Mode::Durable && seq < visible.seq; // a segment was left behind it
-            let entry = Entry { skipped: None, class, payload, promised, may_be_lost, session: 0 };
-            self.note(Position { seq, ..first }, entry);
+            let entry = Entry { skipped: None, class, payload, promised, may_be_lost, session: self.session };
+            let position = Position { seq, ..first };
+            if seq < first.seq + count as u64 {
+                self.note(position, entry);
+            } else {
+                let at = self.place(position);
+                self.attempted.entry(at).or_default().push(Entry { may_be_lost: true, ..entry });
+            }
         }
     }
 
@@ -206,6 +238,7 @@ impl Model {
         assert!(!self.seen.contains_key(&position), "law 4: {position:?} was read before and is given out again");
         assert!(at.1 == 1 || self.history.contains_key(&(at.0, at.1 - 1)), "law 2: no seq is left out before {at:?}");
         let session = self.session;
+        self.attempted.remove(&at);
         self.history.retain(|&old, _| old < at); // what had this place or a later one was never promised, and is gone
         self.history.insert(at, Entry { session, ..entry });
     }
@@ -233,14 +266,17 @@ impl Model {
 
     /// Reads one item and judges it. `false` at the end.
     pub fn read(&mut self) -> bool {
-        let (item, payload) = match self.spool().read_next().expect("the disk reads") {
-            Next::Record(record) => (Ok((record.position, record.class)), record.payload.to_vec()),
-            Next::Gap(gap) => (Err(gap), Vec::new()),
-            Next::WindowFull => return false,
-            Next::Empty => {
+        let may_fail = self.may_fail;
+        let (item, payload) = match self.spool().read_next() {
+            Ok(Next::Record(record)) => (Ok((record.position, record.class)), record.payload.to_vec()),
+            Ok(Next::Gap(gap)) => (Err(gap), Vec::new()),
+            Ok(Next::WindowFull) => return false,
+            Ok(Next::Empty) => {
                 self.judge_end();
                 return false;
             }
+            Err(_) if may_fail => return true, // it is tried again
+            Err(error) => panic!("{error}"),
         };
         match item {
             Ok((position, class)) => self.judge_record(position, class, &payload),
@@ -257,6 +293,10 @@ impl Model {
         let at = self.place(position);
         self.judge_order(at);
         let (session, is_durable) = (self.session, self.options.mode == Mode::Durable);
+        let attempted = self.attempted.remove(&at).unwrap_or_default();
+        if let Some(entry) = attempted.into_iter().find(|entry| entry.session < session && entry.payload == payload) {
+            self.history.insert(at, entry);
+        }
         let entry = self.history.get_mut(&at).expect("law 1: it was appended");
         assert_eq!(entry.skipped, None, "law 1: {at:?} never came to be");
         assert_eq!((entry.class, &entry.payload[..]), (class, payload), "law 1: as it was appended, at {at:?}");
@@ -274,7 +314,11 @@ impl Model {
         let last = self.place(gap.position());
         self.judge_order((last.0, gap.first_seq));
         let (session, is_durable) = (self.session, self.options.mode == Mode::Durable);
+        let acked = self.acked;
         for (at, entry) in self.history.range_mut((last.0, gap.first_seq)..=last) {
+            if *at <= acked {
+                continue; // it is delivered and gone, and so are the cursors that knew
+            }
             if entry.skipped == Some(gap.reason) {
                 assert!(!is_durable || entry.promised || entry.session < session, "law 5: {at:?} before its sync");
                 entry.promised |= is_durable;
@@ -389,6 +433,10 @@ impl Model {
     fn go_dark(&mut self, loss: PowerLoss) {
         self.spool = None;
         self.disk.lose_power(loss);
+        self.forget_unpromised();
+    }
+
+    fn forget_unpromised(&mut self) {
         self.history.values_mut().filter(|entry| !entry.promised).for_each(|entry| entry.may_be_lost = true);
         self.boot += 1;
     }

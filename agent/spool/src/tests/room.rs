@@ -188,3 +188,37 @@ fn a_spool_from_which_everything_was_dropped_goes_on_where_it_was() {
     assert_eq!(gaps(&drain(&mut spool)), [Gap { epoch, first_seq: 1, last_seq: 4, reason: Reason::SpoolFull }]);
     assert_eq!(spool.append(Class::Ordinary, b"x").unwrap(), Position { epoch, seq: 5 });
 }
+
+#[test]
+fn after_each_drain_the_disk_holds_the_same_bytes() {
+    let disk = MemoryDisk::default();
+    let (mut spool, _) = open(&disk);
+    let mut held = Vec::new();
+    for round in 0..6u64 {
+        append_synced(&mut spool, Class::Ordinary, 1..=30 + round);
+        append_synced(&mut spool, Class::Critical, 1..=10);
+        drain(&mut spool);
+        let last = Position { epoch: spool.epoch(), seq: spool.last_seq() };
+        spool.ack(last).unwrap();
+        spool.close().unwrap();
+        spool = open(&disk).0;
+        let segments = spool.stats().bytes;
+        held.push(disk.used_bytes() - segments);
+        assert!(segments <= 2 * 512, "those that are being written: {segments}");
+    }
+    assert!(held.windows(2).all(|pair| pair[0] == pair[1]), "{held:?}");
+}
+
+#[test]
+fn the_bound_holds_over_restarts() {
+    let disk = MemoryDisk::default();
+    for _ in 0..10 {
+        let (mut spool, report) = open_with(&disk, small());
+        assert_eq!(report.bytes, spool.stats().bytes);
+        append_synced(&mut spool, Class::Ordinary, 1..=15);
+        let paths = disk.files(dir()).into_iter().filter(|path| path.to_string_lossy().ends_with(".seg"));
+        let on_disk: usize = paths.map(|path| disk.read(&path).unwrap().len()).sum();
+        assert_eq!(on_disk as u64, spool.stats().bytes);
+        assert!(on_disk <= 3600, "the share of ordinary records: {on_disk}");
+    }
+}
