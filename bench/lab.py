@@ -118,12 +118,11 @@ class Lab:
         wait_for_page(program, f"http://{http}/status")
         return program, f"http://{grpc}", f"http://{http}"
 
-    def agent(self, aggregator, service, *more):
+    def agent(self, aggregator, service, *more, http="127.0.0.1:0", report="127.0.0.1:0"):
         """An agent with a new spool; it is started, not awaited."""
         return self.start("agent", [
             binary("monitoring-agent"), "run", "--aggregator", aggregator, "--service", service,
-            "--spool-dir", self.dir / f"spool-{service}", "--listen-http", "127.0.0.1:0",
-            "--listen-report", "127.0.0.1:0", *more,
+            "--spool-dir", self.dir / f"spool-{service}", "--listen-http", http, "--listen-report", report, *more,
         ])
 
     def watched(self, arguments):
@@ -162,6 +161,14 @@ def binary(name):
     path = target() / name
     if not path.exists():
         raise BenchError(f"{name} is not built; run: cargo build --locked {'--release' if PROFILE == 'release' else ''}")
+    return path
+
+
+def example(name):
+    """A helper of a bench, which stands in a crate's `examples/`."""
+    path = target() / "examples" / name
+    if not path.exists():
+        raise BenchError(f"example {name} is not built; run: cargo build --locked --examples")
     return path
 
 

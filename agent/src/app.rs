@@ -45,14 +45,9 @@ const HTTP_DEADLINE: Duration = Duration::from_secs(1);
 /// Why the agent could not start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The spool did not open.
-    #[error("cannot open the spool in {dir}; set --spool-dir to a directory of this agent's own")]
-    Spool {
-        /// The directory.
-        dir: String,
-        /// Why.
-        source: Box<spool::OpenError>,
-    },
+    /// The spool did not open; its error names the file, and what to do.
+    #[error("the agent does not run without its spool (--spool-dir)")]
+    Spool(#[source] Box<spool::OpenError>),
     /// The port is taken, or not ours to take.
     #[error("cannot listen on {address}; set --listen-http to a free address (port 0 takes any)")]
     Listen {
@@ -204,7 +199,7 @@ fn durability(mode: spool::Mode) -> Durability {
 
 fn open_spool(config: &Config, boot_id: &str) -> Result<(Spool, OpenReport), StartError> {
     let options = spool::Options::new(config.spool.mode, config.spool.max_bytes, boot_id);
-    let failed = |source| StartError::Spool { dir: config.spool.dir.display().to_string(), source: Box::new(source) };
+    let failed = |error| StartError::Spool(Box::new(error));
     let (spool, report) = Spool::open(disk(), &config.spool.dir, options).map_err(failed)?;
     tracing::info!(
         dir = %config.spool.dir.display(),

@@ -19,21 +19,20 @@
 //! *Names*: where the aggregator shows that the spool was set back (it has later records of our epoch), a new epoch
 //! begins; where it has another record in one's place, that record gets a new place.
 //!
-//! Limits: [`INBOX_PASSES`], [`HANDED_MAX`], [`HANDED_MAX_BYTES`], `WINDOW_BATCHES`, [`WINDOW_BYTES`]; the spool's own.
+//! Limits: [`INBOX_PASSES`], [`HANDED_MAX`], [`HANDED_MAX_BYTES`], [`WINDOW_RECORDS`], [`WINDOW_BYTES`]; the spool's own.
 
 mod commit;
 mod complaint;
 mod door;
 mod tally;
 
-pub use door::{Door, Progress, Receipt};
+pub use door::{Door, Progress, Receipt, Wake};
 pub use tally::epoch_word;
 
 use crate::batch::Batch;
 use crate::meters::KeepMeters;
 use complaint::Complaint;
 use door::{Event, Inside, Opened};
-use proto::limits::WINDOW_BATCHES;
 use proto::message::Position;
 use proto::sample::Gap;
 use runtime::clock::Clock;
@@ -52,8 +51,11 @@ pub const INBOX_PASSES: usize = 300;
 pub const HANDED_MAX: usize = 1024;
 /// Bytes of them: half of what the spool holds back for one sync, so that a group is one write and one sync.
 pub const HANDED_MAX_BYTES: usize = 2 * 1024 * 1024;
-/// Bytes that are sent ahead of their acks, beside the number of batches: the largest records would be 32 MiB of them.
-const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Records that are sent ahead of their acks. An aggregator reads as many as it has room for, and the others wait in the
+/// transport; with fewer, a backlog would wait for the way there and back more often than it moves.
+pub const WINDOW_RECORDS: usize = 1024;
+/// Bytes of them, which is what a window costs in memory: of usual records some 500. One is sent however large it is.
+pub const WINDOW_BYTES: usize = 1024 * 1024;
 /// How often the cursor is written while acks come in: what a restart sends again at the most. In mode `fast` also how
 /// often records are synced: what a loss of power may cost.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
@@ -176,7 +178,7 @@ impl Keeper {
             clock,
             meters,
             session: None,
-            sent: VecDeque::with_capacity(WINDOW_BATCHES),
+            sent: VecDeque::new(),
             sent_bytes: 0,
             untold: BTreeMap::new(),
             counted: Stats::default(),
@@ -363,7 +365,7 @@ impl Keeper {
             return;
         }
         self.read_at = None;
-        while self.sent.len() < WINDOW_BATCHES && self.sent_bytes < WINDOW_BYTES {
+        while self.sent.len() < WINDOW_RECORDS && self.sent_bytes < WINDOW_BYTES {
             let (position, bytes, item) = match self.spool.read_next() {
                 Ok(Next::Record(record)) => {
                     let position = Position { epoch: record.position.epoch, seq: record.position.seq };

@@ -145,6 +145,28 @@ fn check_is_not_held_up_by_a_file_that_hangs() {
     assert!(text.contains("ok    cgroup: "), "{text}");
 }
 
+#[test]
+fn a_spool_that_cannot_be_opened_is_named_with_the_way_out_and_a_foreign_file_in_it_is_shown() {
+    let (proc, dir) = (Proc::new(), dir());
+    let config = configure(&proc, dir.path(), PATIENT);
+    let spool = dir.path().join("spool");
+    std::fs::write(&spool, "a file").expect("it is writable");
+    let (output, _) = run(&["run", "--config", &config, "--listen-http", "127.0.0.1:0", "--listen-report", "off"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&spool.display().to_string()) && said.contains("--spool-dir"), "{said}");
+    assert!(said.contains("check that it is what it should be"), "{said}");
+    let (output, text) = run(&["check", "--config", &config]);
+    assert!(!output.status.success() && text.contains(&format!("WRONG spool {}", spool.display())), "{text}");
+
+    std::fs::remove_file(&spool).expect("ours");
+    std::fs::create_dir(&spool).expect("ours");
+    std::fs::write(spool.join("notes.txt"), "not a segment").expect("ours");
+    let (output, text) = run(&["check", "--config", &config]);
+    assert!(output.status.success(), "a foreign file stops nobody: {text}");
+    assert!(text.contains("notes.txt"), "{text}");
+}
+
 /// A running agent that ends with the test.
 struct Running(Child);
 

@@ -35,7 +35,8 @@ pub const BATCH_MAX_BYTES: usize = 3 * 1024 * 1024;
 pub const MESSAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Characters of a refusal's message that an agent reads, logs and keeps beside the record: a line, whoever wrote it.
 pub const REFUSAL_MAX_CHARS: usize = 512;
-/// Batches that an agent sends ahead of their acks. Enough to fill a group commit, small enough to keep in memory.
+/// Batches of one stream that an aggregator takes in before they are stored; what an agent sends ahead of that waits in the
+/// transport. Enough to fill a group commit, small enough to keep in memory.
 pub const WINDOW_BATCHES: usize = 32;
 /// Bytes of a name in `Hello` (service, instance, version), as the SQL columns have them.
 pub const IDENTITY_MAX_BYTES: usize = 100;

@@ -99,8 +99,7 @@ fn check_content(dir: &Path, out: &mut impl Write) -> io::Result<bool> {
                 report.records, report.bytes, report.segments
             )?;
             for foreign in report.foreign {
-                let path = foreign.display();
-                writeln!(out, "no    spool {dir}: {path} is not of this spool; it is left alone: move it away")?;
+                writeln!(out, "no    spool {dir}: {} is not ours; it is left alone", foreign.display())?;
             }
             for damaged in report.damaged {
                 writeln!(

@@ -4,10 +4,9 @@
 //! Two queues: passes, which nobody waits for, and records that somebody does wait for. Each pass and each event is
 //! counted as it comes in, and counted again where it goes; until then it *waits* (`docs/conservation.md`).
 
-use super::{HANDED_MAX, HANDED_MAX_BYTES, INBOX_PASSES, Item, NotKept, Outcome, Rewound};
+use super::{HANDED_MAX, HANDED_MAX_BYTES, INBOX_PASSES, Item, NotKept, Outcome, Rewound, WINDOW_RECORDS};
 use crate::fold::Folded;
 use crate::meters::{EventMeters, PassMeters};
-use proto::limits::WINDOW_BATCHES;
 use proto::message::Position;
 use spool::Stats;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -28,6 +27,15 @@ pub(super) struct Handed {
     /// How many events it holds.
     pub events: u64,
     pub answer: oneshot::Sender<Result<(), NotKept>>,
+}
+
+/// When the keeper shall look at an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Now.
+    Now,
+    /// With the next one, which is sure to come.
+    Later,
 }
 
 /// The keeper's answer to a record that was handed in, when it comes.
@@ -178,7 +186,7 @@ impl Door {
     /// Opens a session: everything that is not acked comes again, oldest first. If the aggregator has shown that the
     /// spool was set back, records from now on get places in a new epoch.
     pub fn open_session(&self, rewound: Option<Rewound>) -> mpsc::Receiver<Item> {
-        let (items, receiver) = mpsc::channel(WINDOW_BATCHES);
+        let (items, receiver) = mpsc::channel(WINDOW_RECORDS);
         {
             let mut link = self.lock();
             link.opened = Some(Opened { items, rewound });
@@ -190,7 +198,7 @@ impl Door {
     }
 
     /// Tells what the session heard.
-    pub fn heard(&self, outcome: Outcome) {
+    pub fn heard(&self, outcome: Outcome, wake: Wake) {
         {
             let mut link = self.lock();
             if let (Some(Outcome::Acked(last)), Outcome::Acked(new)) = (link.outcomes.last_mut(), &outcome) {
@@ -199,7 +207,9 @@ impl Door {
                 link.outcomes.push(outcome);
             }
         }
-        self.look();
+        if wake == Wake::Now {
+            self.look();
+        }
     }
 
     /// Records and passes that are not delivered.

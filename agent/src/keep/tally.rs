@@ -17,25 +17,11 @@ pub fn epoch_word(why: NewEpoch) -> &'static str {
     }
 }
 
-/// Counts what happened between two looks.
+/// Counts what happened between two looks. What did not change is not touched: this is done with every look.
 pub(super) fn count(meters: &SpoolMeters, before: &Stats, now: &Stats) {
     meters.records_in.inc_by((now.appended + now.recovered) - (before.appended + before.recovered));
     meters.records_out.inc_by(now.delivered - before.delivered);
     meters.moved.inc_by(now.moved - before.moved);
-    for (reason, count, counted) in [
-        ("spool_full", now.dropped.spool_full, before.dropped.spool_full),
-        ("corrupt", now.dropped.corrupt, before.dropped.corrupt),
-        ("refused", now.dropped.refused, before.dropped.refused),
-    ] {
-        meters.dropped.with_label_values(&[reason]).inc_by(count - counted);
-    }
-    for (reason, count, counted) in [
-        ("too_large", now.turned_away.too_large, before.turned_away.too_large),
-        ("spool_full", now.turned_away.full, before.turned_away.full),
-        ("disk", now.turned_away.disk, before.turned_away.disk),
-    ] {
-        meters.turned_away.with_label_values(&[reason]).inc_by(count - counted);
-    }
     meters.waiting.set(now.waiting as f64);
     meters.bytes.set(now.bytes as f64);
     meters.sync_failures.inc_by(now.sync_failures - before.sync_failures);
@@ -43,4 +29,22 @@ pub(super) fn count(meters: &SpoolMeters, before: &Stats, now: &Stats) {
     meters.evicted_bytes.inc_by(now.evicted_bytes - before.evicted_bytes);
     meters.segments_given_up.inc_by(now.given_up_segments - before.given_up_segments);
     meters.skipped.inc_by(now.skipped - before.skipped);
+    if now.dropped != before.dropped {
+        for (reason, count, counted) in [
+            ("spool_full", now.dropped.spool_full, before.dropped.spool_full),
+            ("corrupt", now.dropped.corrupt, before.dropped.corrupt),
+            ("refused", now.dropped.refused, before.dropped.refused),
+        ] {
+            meters.dropped.with_label_values(&[reason]).inc_by(count - counted);
+        }
+    }
+    if now.turned_away != before.turned_away {
+        for (reason, count, counted) in [
+            ("too_large", now.turned_away.too_large, before.turned_away.too_large),
+            ("spool_full", now.turned_away.full, before.turned_away.full),
+            ("disk", now.turned_away.disk, before.turned_away.disk),
+        ] {
+            meters.turned_away.with_label_values(&[reason]).inc_by(count - counted);
+        }
+    }
 }

@@ -140,7 +140,7 @@ fn what_is_acked_is_not_sent_again_and_the_rest_is_after_a_restart() {
     }
     let (first, _) = receive(&mut items);
     assert_eq!(receive(&mut items).1, 2);
-    agent.door.heard(Outcome::Acked(first));
+    agent.door.heard(Outcome::Acked(first), Wake::Now);
     wait_for(|| agent.door.waiting() == 2);
     agent.stop();
 
@@ -160,32 +160,45 @@ fn a_new_session_begins_again_after_the_last_ack() {
     let mut old = agent.door.open_session(None);
     let (first, _) = receive(&mut old);
     receive(&mut old);
-    agent.door.heard(Outcome::Acked(first));
+    agent.door.heard(Outcome::Acked(first), Wake::Now);
     wait_for(|| agent.door.waiting() == 1);
     let mut new = agent.door.open_session(None);
     assert_eq!(receive(&mut new).1, 2);
     agent.stop();
 }
 
+/// Hands in so many records of so many bytes, each of its own, and waits until they are kept.
+fn keep_records(agent: &Running, records: usize, bytes: usize) {
+    for _ in 0..records {
+        let receipt = agent.door.hand_in(vec![b'x'; bytes], 1).expect("there is room");
+        receipt.blocking_recv().expect("an answer").expect("the disk works");
+    }
+}
+
+fn seq_of(item: Option<Item>) -> u64 {
+    let Some(Item::Record { position, .. }) = item else { panic!("a record was expected, not {item:?}") };
+    position.seq
+}
+
 #[test]
-fn a_session_that_acks_nothing_gets_a_window_and_no_more() {
-    let dir = TempDir::new().expect("a directory");
-    let agent = start(dir.path());
-    let window = i64::try_from(WINDOW_BATCHES).expect("small");
-    for at in 1..=window + 5 {
-        agent.record(at);
+fn a_session_that_acks_nothing_gets_a_window_of_records_or_of_bytes_and_no_more() {
+    for (bytes, window) in [(1, WINDOW_RECORDS), (WINDOW_BYTES / 4, 4), (WINDOW_BYTES - 1000, 2)] {
+        let bench = Bench::new(Mode::Durable);
+        let agent = &bench.agent;
+        keep_records(agent, window + 5, bytes);
+        let epoch = agent.door.last().epoch;
+        let mut items = agent.door.open_session(None);
+        for seq in 1..=window as u64 {
+            assert_eq!(seq_of(items.blocking_recv()), seq);
+        }
+        bench.record(1); // the keeper has looked once more
+        assert!(items.try_recv().is_err(), "the window is full");
+        let first = Position { epoch, seq: 1 };
+        agent.door.heard(Outcome::Acked(first), Wake::Later);
+        bench.record(2); // whatever wakes it
+        assert_eq!(seq_of(items.blocking_recv()), window as u64 + 1);
+        bench.agent.stop();
     }
-    let mut items = agent.door.open_session(None);
-    let mut last = None;
-    for at in 1..=window {
-        let (position, found) = receive(&mut items);
-        assert_eq!(found, at);
-        last = Some(position);
-    }
-    assert!(items.try_recv().is_err(), "the window is full");
-    agent.door.heard(Outcome::Acked(last.expect("some were received")));
-    assert_eq!(receive(&mut items).1, window + 1);
-    agent.stop();
 }
 
 #[test]
@@ -197,8 +210,8 @@ fn a_refused_batch_goes_to_the_dead_folder_and_blocks_nobody() {
     let mut items = agent.door.open_session(None);
     let (first, _) = receive(&mut items);
     let (second, _) = receive(&mut items);
-    agent.door.heard(Outcome::Refused(first, "too wide".into()));
-    agent.door.heard(Outcome::Acked(second));
+    agent.door.heard(Outcome::Refused(first, "too wide".into()), Wake::Now);
+    agent.door.heard(Outcome::Acked(second), Wake::Now);
     wait_for(|| agent.door.waiting() == 0);
     assert_eq!(agent.meters.keep.spool.dropped.with_label_values(&["refused"]).get(), 1);
     assert_eq!(agent.meters.keep.spool.records_out.get(), 1);
@@ -239,7 +252,7 @@ fn a_batch_that_is_too_large_is_told_as_a_gap_before_the_next_record() {
     assert_eq!((gap.first_seq, gap.last_seq, gap.reason.as_str()), (1, 1, "too_large"));
     let (position, at) = receive(&mut items);
     assert_eq!((position.seq, at), (2, 2));
-    agent.door.heard(Outcome::Acked(position));
+    agent.door.heard(Outcome::Acked(position), Wake::Now);
     wait_for(|| agent.door.waiting() == 0);
     assert_eq!(agent.meters.keep.spool.skipped.get(), 1);
     bench.agent.stop();
@@ -316,12 +329,12 @@ fn a_disk_that_is_away_for_a_moment_costs_no_sample_however_often_the_keeper_is_
         bench.disk.fail(Operation::Read, 0, u32::MAX, errno);
         let mut items = agent.door.open_session(None);
         for _ in 0..50 {
-            agent.door.heard(Outcome::Acked(Position { epoch: 0, seq: 0 }));
+            agent.door.heard(Outcome::Acked(Position { epoch: 0, seq: 0 }), Wake::Now);
         }
         bench.record(2); // all that came before has been looked at
         bench.disk.heal();
         bench.clock.advance(READ_PAUSE);
-        agent.door.heard(Outcome::Acked(Position { epoch: 0, seq: 0 }));
+        agent.door.heard(Outcome::Acked(Position { epoch: 0, seq: 0 }), Wake::Now);
         assert_eq!((receive(&mut items).1, receive(&mut items).1), (1, 2));
         bench.agent.stop();
     }
@@ -356,12 +369,12 @@ fn a_refusal_that_the_aggregator_may_not_know_of_is_said_again_by_the_next_sessi
     bench.record(1);
     let mut items = agent.door.open_session(None);
     let (first, _) = receive(&mut items);
-    agent.door.heard(Outcome::Refused(first, "not readable".into()));
+    agent.door.heard(Outcome::Refused(first, "not readable".into()), Wake::Now);
     bench.record(2); // it has been heard
     let mut items = agent.door.open_session(None);
     assert_eq!(receive(&mut items).0, first);
-    agent.door.heard(Outcome::Refused(first, "not readable".into()));
-    agent.door.heard(Outcome::Acked(first));
+    agent.door.heard(Outcome::Refused(first, "not readable".into()), Wake::Now);
+    agent.door.heard(Outcome::Acked(first), Wake::Now);
     wait_for(|| agent.door.waiting() == 1);
     assert_eq!(agent.meters.keep.spool.dropped.with_label_values(&["refused"]).get(), 1);
     bench.agent.stop();

@@ -3,7 +3,7 @@
 use super::clock_watch::ClockWatch;
 use super::flight::Flight;
 use super::{SessionError, Uplink};
-use crate::keep::{Item, Outcome, Rewound, gap_of_refused};
+use crate::keep::{Item, Outcome, Rewound, Wake, gap_of_refused};
 use prometheus::IntCounter;
 use proto::convert::{RawBatch, RawHello};
 use proto::grpc::IngestClient;
@@ -26,8 +26,11 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How long a goodbye may take; without it the aggregator counts our silence, which is worse than a short wait.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
-/// Messages between us and the transport; the window bounds them already.
-const OUTBOUND: usize = 4;
+/// Messages between us and the transport, which takes them in one go; the window bounds them already.
+const OUTBOUND: usize = 64;
+/// While so many batches are in flight, the keeper is woken once for so many acks: it has sent enough for now, and to wake
+/// it costs more than to ack.
+const ACKS_PER_WAKE: u64 = 64;
 
 /// How long the aggregator may leave us without a sign of life.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +49,8 @@ pub struct Patience {
 pub struct Session<'a> {
     uplink: &'a Uplink,
     flight: Flight,
+    /// Acked since the keeper was woken.
+    acked: u64,
     clock: ClockWatch,
 }
 
@@ -93,7 +98,7 @@ impl<'a> Session<'a> {
     /// A session of `uplink`, not yet connected.
     pub fn new(uplink: &'a Uplink) -> Self {
         let clock = ClockWatch::new(uplink.clock.wall(), uplink.clock.monotonic());
-        Self { uplink, flight: Flight::default(), clock }
+        Self { uplink, flight: Flight::default(), acked: 0, clock }
     }
 
     /// Runs until the stream fails, or until `stop` and everything is delivered.
@@ -170,7 +175,7 @@ impl<'a> Session<'a> {
                 }
                 Err(error) => {
                     // The spool's checksum held, so a program of another version wrote it.
-                    self.uplink.door.heard(Outcome::Refused(position, error.to_string()));
+                    self.heard(Outcome::Refused(position, error.to_string()), Wake::Now);
                     self.gap(&gap_of_refused(position))
                 }
             },
@@ -204,22 +209,20 @@ impl<'a> Session<'a> {
     fn hear(&mut self, message: Option<Result<ToAgent, Status>>) -> Result<(), SessionError> {
         match message {
             Some(Ok(ToAgent::Ack(position))) => {
-                self.uplink.meters.acked.inc_by(self.flight.acked(position));
-                self.show_flight();
-                self.uplink.door.heard(Outcome::Acked(position));
+                self.acked(position);
                 Ok(())
             }
             Some(Ok(ToAgent::Refusal(refusal))) => match (refusal.reason, refusal.position) {
                 (RefusalReason::InvalidBatch, Some(position)) => {
                     self.not_taken(position, &self.uplink.meters.refused);
-                    self.uplink.door.heard(Outcome::Refused(position, refusal.message));
+                    self.heard(Outcome::Refused(position, refusal.message), Wake::Now);
                     // The aggregator has stored a gap in its place: this stands for everything before it, as an ack.
-                    self.uplink.door.heard(Outcome::Acked(position));
+                    self.heard(Outcome::Acked(position), Wake::Now);
                     Ok(())
                 }
                 (RefusalReason::PositionTaken, Some(position)) => {
                     self.not_taken(position, &self.uplink.meters.moved);
-                    self.uplink.door.heard(Outcome::Taken(position));
+                    self.heard(Outcome::Taken(position), Wake::Now);
                     Ok(())
                 }
                 (RefusalReason::UnknownSchema, _) => Err(SessionError::Broken(refusal.message)),
@@ -229,6 +232,22 @@ impl<'a> Session<'a> {
             Some(Err(status)) => Err(broken(status)),
             None => Err(SessionError::Closed),
         }
+    }
+
+    fn acked(&mut self, position: Position) {
+        let taken = self.flight.acked(position);
+        self.uplink.meters.acked.inc_by(taken);
+        self.show_flight();
+        self.acked += taken;
+        let may_wait = self.flight.len() >= ACKS_PER_WAKE && self.acked < ACKS_PER_WAKE;
+        self.heard(Outcome::Acked(position), if may_wait { Wake::Later } else { Wake::Now });
+    }
+
+    fn heard(&mut self, outcome: Outcome, wake: Wake) {
+        if wake == Wake::Now {
+            self.acked = 0;
+        }
+        self.uplink.door.heard(outcome, wake);
     }
 
     /// The batch at this position is not taken, for which `count` counts; everything before it is.

@@ -31,7 +31,8 @@ pub struct Content(Vec<u8>);
 
 /// Packs what a batch holds, where that makes it smaller.
 pub(super) fn pack_for_wire(RawBatch(mut batch): RawBatch) -> v1::Batch {
-    if batch.encoded_len() < PACK_FROM_BYTES {
+    // A sealed one is packed already.
+    if !batch.packed.is_empty() || batch.encoded_len() < PACK_FROM_BYTES {
         return batch;
     }
     let (epoch, seq) = (std::mem::take(&mut batch.epoch), std::mem::take(&mut batch.seq));

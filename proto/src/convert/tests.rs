@@ -217,6 +217,15 @@ fn a_stream_carries_each_schema_once_and_the_receiver_still_knows_it() {
 }
 
 #[test]
+fn a_sealed_record_travels_byte_for_byte_and_arrives_as_the_batch_it_is() {
+    let record = encode_record(&[(&schema(), &vec![pass(1000, &[1.5]); 30])]).expect("small");
+    let bytes = from_agent_bytes(FromAgent::Batch(RawBatch::sealed(record.clone(), position(7))));
+    assert!(bytes.windows(record.len()).any(|window| window == record), "nobody opened it");
+    let FromAgent::Batch(arrived) = decode_from_agent(bytes.as_slice()) else { panic!("a batch") };
+    assert_eq!(Ok(arrived), RawBatch::from_record(&record, position(7)));
+}
+
+#[test]
 fn the_log_form_has_no_schemas_and_reads_back() {
     let batch = raw(&[(&schema(), &[pass(1, &[1.0, 2.0])])]);
     let mut known = HashMap::new();

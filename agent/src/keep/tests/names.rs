@@ -21,7 +21,7 @@ fn a_spool_that_was_set_back_gives_new_records_a_new_epoch_and_the_old_ones_keep
     assert_eq!((third.0.seq, third.1), (1, 3));
     assert_ne!(third.0.epoch, last.epoch);
     assert_eq!(agent.door.last(), third.0, "the next hello speaks of the new epoch");
-    agent.door.heard(Outcome::Acked(third.0));
+    agent.door.heard(Outcome::Acked(third.0), Wake::Now);
     wait_for(|| agent.door.waiting() == 0);
     assert_eq!((epochs(agent, "rewound"), epochs(agent, "fresh")), (1, 1));
     bench.agent.stop();
@@ -64,15 +64,15 @@ fn a_record_whose_place_is_taken_comes_again_in_another_and_those_before_it_are_
     (1..=3).for_each(|at| bench.record(at));
     let mut items = agent.door.open_session(None);
     let (_, second, third) = (receive(&mut items), receive(&mut items), receive(&mut items));
-    agent.door.heard(Outcome::Taken(second.0));
+    agent.door.heard(Outcome::Taken(second.0), Wake::Now);
     let again = receive(&mut items);
     assert_eq!((again.1, again.0.seq), (2, 1));
     assert_ne!(again.0.epoch, second.0.epoch);
     wait_for(|| agent.door.waiting() == 2 && epochs(agent, "position_taken") == 1);
     let stats = agent.door.stats();
     assert_eq!((stats.delivered, stats.moved), (1, 1));
-    agent.door.heard(Outcome::Acked(third.0));
-    agent.door.heard(Outcome::Acked(again.0));
+    agent.door.heard(Outcome::Acked(third.0), Wake::Now);
+    agent.door.heard(Outcome::Acked(again.0), Wake::Now);
     wait_for(|| agent.door.waiting() == 0);
     assert_eq!(agent.meters.keep.spool.moved.get(), 1);
     bench.agent.stop();
@@ -86,12 +86,12 @@ fn a_record_that_cannot_move_stays_and_the_next_session_hears_of_it_again() {
     let mut items = agent.door.open_session(None);
     let (position, _) = receive(&mut items);
     bench.disk.fail(Operation::Rename, 0, u32::MAX, EIO);
-    agent.door.heard(Outcome::Taken(position));
+    agent.door.heard(Outcome::Taken(position), Wake::Now);
     assert_eq!(items.blocking_recv(), None);
     bench.disk.heal();
     let mut items = agent.door.open_session(None);
     assert_eq!(receive(&mut items), (position, 1));
-    agent.door.heard(Outcome::Taken(position));
+    agent.door.heard(Outcome::Taken(position), Wake::Now);
     assert_ne!(receive(&mut items).0, position);
     bench.agent.stop();
 }

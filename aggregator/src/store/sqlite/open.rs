@@ -94,7 +94,7 @@ async fn look(options: &SqliteConnectOptions) -> Result<(i32, i64), sqlx::Error>
 
 /// Whether a journal lies beside the file that must be played back first: `SQLITE_READONLY_ROLLBACK`.
 fn is_cut_short(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "776")
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "776")
 }
 
 async fn connect(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreError> {
