@@ -92,8 +92,8 @@ struct Inner {
     dirty: HashMap<SchemaId, Arc<Schema>>,
     /// The newest sample that came, none more than [`CLOCK_TOLERANCE`] ahead of our clock as it came.
     newest: Timestamp,
-    /// Of our own samples, those that a limit kept out.
-    unreported: u64,
+    /// What we said of the agents ourselves.
+    said: report::Said,
     /// Our wall clock minus our monotonic one when they were looked at last.
     clock_difference_ms: i64,
 }
@@ -364,7 +364,7 @@ impl Live {
 
     /// How many samples about agents a limit of the head kept out since this was called last.
     pub fn take_unreported(&self) -> u64 {
-        std::mem::take(&mut self.lock().unreported)
+        std::mem::take(&mut self.lock().said.unreported)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -383,7 +383,7 @@ impl Inner {
             gaps: Gaps::default(),
             dirty: HashMap::new(),
             newest: Timestamp::ZERO,
-            unreported: 0,
+            said: report::Said::default(),
             clock_difference_ms,
         }
     }

@@ -601,3 +601,19 @@ fn a_long_restore_makes_no_agent_silent() {
     assert!(room.live.sweep().is_empty(), "it was turned away until now");
     assert_eq!((room.state(1), room.unheard()), (State::Up, vec!["agenda-1".to_string()]));
 }
+
+#[test]
+fn what_we_say_of_an_agent_is_said_when_it_is_news_and_again_every_ten_seconds() {
+    let room = Room::new();
+    room.hello(1);
+    let said = || room.live.read(|head| head.select(Some(AGENT_UP.name)).map(tsdb::Series::len).sum::<usize>());
+    for second in 0..30 {
+        room.send(1, f64::from(second));
+        room.live.sweep();
+        room.clock.advance(SECOND);
+    }
+    assert_eq!(said(), 3, "at once, and every ten seconds");
+    room.clock.advance(3 * SECOND);
+    room.live.sweep();
+    assert_eq!((said(), room.up()), (4, vec![shown("agenda-1", 0.0)]), "that it is silent is news");
+}
