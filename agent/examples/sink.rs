@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
@@ -106,7 +107,12 @@ async fn main() -> anyhow::Result<()> {
             println!("{} {} {seconds}", count.batches, count.bytes);
         }
     });
-    Server::builder().add_service(sink).serve_with_incoming(TcpListenerStream::new(listener)).await?;
+    // As an aggregator does: without it an ack waits for company.
+    let incoming = TcpListenerStream::new(listener).map(|stream| {
+        let stream = stream?;
+        stream.set_nodelay(true).map(|()| stream)
+    });
+    Server::builder().add_service(sink).serve_with_incoming(incoming).await?;
     Ok(())
 }
 
