@@ -1,7 +1,7 @@
 //! The real disk with fail points before its verbs: `spool.VERB.FILE`, for example `spool.rename.identity`. So the spool
 //! itself needs no hooks, and a test can let the agent die between any two things that it asks of the disk.
 //!
-//! Verbs: open (to write), write, tear (half of a write), sync, allocate, truncate, rename, remove. Files: segment, cursor,
+//! Verbs: open (to write), write, tear (a write but for its last byte), sync, allocate, truncate, rename, remove. Files: segment, cursor,
 //! identity, reserve. A directory has `spool.sync.dir`. A build without fail points uses [`RealDisk`] as it is.
 
 use runtime::fail_point::{die, due, hit};
@@ -80,7 +80,9 @@ impl File for FailFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         hit(&format!("spool.write.{}", self.kind));
         if due(&format!("spool.tear.{}", self.kind)) {
-            let _ = self.file.write_at(&bytes[..bytes.len() / 2], offset); // written or not, we are gone
+            // Not half of it: of a write of two records that may be one of them, and nothing would be torn.
+            let torn = &bytes[..bytes.len().saturating_sub(1)];
+            let _ = self.file.write_at(torn, offset); // written or not, we are gone
             die();
         }
         self.file.write_at(bytes, offset)

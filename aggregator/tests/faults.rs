@@ -32,8 +32,8 @@ mod run;
 mod stored;
 
 use fault::{
-    CrashServer, CutMidFrame, DieAtPoint, DieUnheard, EndConnections, Fault, ForgottenLine, HalfOpen, Kill, LockFile,
-    LockTable, LosePower, Partition, SlowConsumer, SlowLine,
+    CrashServer, CutMidFrame, DieAtPoint, DieUnheard, EndConnections, Fault, ForgottenLine, HalfOpen, Kill, KillBoth,
+    LockFile, LockTable, LosePower, Partition, SlowConsumer, SlowLine,
 };
 use house::{Database, House, Plan, Victim};
 use postgres::Postgres;
@@ -130,6 +130,22 @@ fn a_killed_aggregator_loses_and_doubles_nothing_on_postgresql() {
     kills("a_killed_aggregator_loses_and_doubles_nothing_on_postgresql", Victim::Aggregator, 12, 200).go(postgresql);
 }
 
+fn both_killed(test: &'static str) -> Run {
+    let faults: Vec<Box<dyn Fault>> = vec![Box::new(KillBoth)];
+    let (plan, observe_every) = (Plan::USUAL, OBSERVE_EVERY);
+    Run { test, title: "both killed", short: 4, long: 100, plan, faults, observe_every, replays: Replays::Required }
+}
+
+#[test]
+fn both_killed_at_once_lose_and_double_nothing_on_sqlite() {
+    both_killed("both_killed_at_once_lose_and_double_nothing_on_sqlite").go(sqlite);
+}
+
+#[test]
+fn both_killed_at_once_lose_and_double_nothing_on_postgresql() {
+    both_killed("both_killed_at_once_lose_and_double_nothing_on_postgresql").go(postgresql);
+}
+
 #[test]
 fn an_agent_whose_power_fails_has_what_it_promised_on_sqlite() {
     power_losses("an_agent_whose_power_fails_has_what_it_promised_on_sqlite", Victim::Agent, 8).go(sqlite);
@@ -199,6 +215,35 @@ fn a_bad_network_loses_and_doubles_nothing_on_sqlite() {
 #[test]
 fn a_bad_network_loses_and_doubles_nothing_on_postgresql() {
     bad_network("a_bad_network_loses_and_doubles_nothing_on_postgresql", 8).go(postgresql);
+}
+
+/// A volume that is set back to a copy of earlier, after everything was delivered: its agent would give out again what
+/// is stored already, and what it takes in from then on would count as replays.
+#[test]
+fn a_spool_that_is_set_back_loses_nothing_of_what_comes_after() {
+    let mut house = House::build(Database::Sqlite, Plan::USUAL, 1).expect("it needs no disk");
+    house.open(1);
+    house.await_ack();
+    house.kill(Victim::Agent);
+    house.copy_spool();
+    house.start(Victim::Agent, None);
+    house.hand_in(20);
+    house.end_producing();
+    house.await_delivery().expect("it delivers");
+    house.kill(Victim::Agent);
+    house.set_spool_back();
+    house.start(Victim::Agent, None);
+    house.begin_producing(2);
+    house.hand_in(20);
+    house.end_producing();
+    house.await_delivery().expect("it delivers");
+    // Rewound where the hello came first, a place that is taken where the services were faster.
+    let conflicts = ["rewound", "position_taken"]
+        .map(|kind| house.aggregator_counts(&format!("monitoring_ingest_identity_conflicts_total{{kind=\"{kind}\"}}")));
+    assert!(conflicts.iter().flatten().sum::<u64>() > 0, "{conflicts:?}");
+    let (estate, oracle) = house.close().expect("everything is delivered");
+    let verdict = oracle.judge(estate.contents.events);
+    assert!(verdict.is_kept() && estate.contents.epochs > 1, "{} epochs, {verdict:?}", estate.contents.epochs);
 }
 
 /// The harness itself: a spool that promises less loses under the same loss of power, and the oracle sees it.

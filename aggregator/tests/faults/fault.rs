@@ -38,6 +38,9 @@ pub trait Fault {
 /// kill −9 at any moment.
 pub struct Kill(pub Victim);
 
+/// kill −9 of both programs at once.
+pub struct KillBoth;
+
 /// Death at one of the program's fail points, whichever.
 pub struct DieAtPoint(pub Victim);
 
@@ -89,6 +92,18 @@ impl Fault for Kill {
 
     fn inject(&self, house: &mut House, _: &mut Rng) {
         house.restart(self.0);
+    }
+}
+
+impl Fault for KillBoth {
+    fn name(&self) -> &'static str {
+        "kill −9 of both"
+    }
+
+    fn inject(&self, house: &mut House, _: &mut Rng) {
+        let both = [Victim::Agent, Victim::Aggregator];
+        both.iter().for_each(|who| house.kill(*who));
+        both.iter().for_each(|who| house.start(*who, None));
     }
 }
 

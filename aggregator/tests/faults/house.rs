@@ -34,6 +34,10 @@ const PORTS: std::ops::Range<u16> = 10_000..30_000;
 const PAGE_MAX: Duration = Duration::from_secs(5);
 /// How long nothing may get on before it counts as stuck: three times what the keepalive needs to see a dead line.
 const STUCK: Duration = Duration::from_secs(150);
+/// The agent's spool, in its home.
+const SPOOL: &str = "spool";
+/// A copy of it.
+const SPOOL_COPY: &str = "spool-copy";
 /// The agent's procfs, in the house's directory.
 const PROC: &str = "proc";
 /// Where the kernel shows the id of its boot.
@@ -148,7 +152,7 @@ impl House {
         };
         let [grpc, http, agent_http, door] = [(); 4].map(|()| own_address());
         let proxy = runtime.block_on(Proxy::start(grpc));
-        let spool = home(Victim::Agent).join("spool");
+        let spool = home(Victim::Agent).join(SPOOL);
         make_proc(dir.path()).and_then(|()| boot(dir.path())).expect("our directory");
         let yaml = agent_yaml(&proxy, agent_http, dir.path(), &spool, plan.mode);
         fs::write(dir.path().join("agent.yaml"), yaml).expect("our directory");
@@ -193,6 +197,13 @@ impl House {
     /// Hands in a request of fresh events and waits for its answer.
     pub fn hand_in(&self, events: u64) {
         self.runtime.block_on(producers::hand_in(&self.oracle, self.door, events));
+    }
+
+    /// Lets the producers have their last answers.
+    pub fn end_producing(&mut self) {
+        if let Some(producers) = self.producers.take() {
+            self.repeats += self.runtime.block_on(producers.finish());
+        }
     }
 
     // --- the programs ---
@@ -253,6 +264,17 @@ impl House {
         self.start(who, None);
     }
 
+    /// Copies the spool of an agent that does not run.
+    pub fn copy_spool(&self) {
+        copy_dir(&self.dir.path().join(SPOOL), &self.dir.path().join(SPOOL_COPY)).expect("our directory");
+    }
+
+    /// Puts the copy in its place.
+    pub fn set_spool_back(&self) {
+        let spool = self.dir.path().join(SPOOL);
+        fs::remove_dir_all(&spool).and_then(|()| fs::rename(self.dir.path().join(SPOOL_COPY), &spool)).expect("copied");
+    }
+
     fn take(&mut self, who: Victim) -> Program {
         let program = match who {
             Victim::Agent => self.agent.take(),
@@ -303,9 +325,7 @@ impl House {
     /// Ends the faults, has everything delivered, and ends the programs. What is stored is the estate.
     pub fn close(mut self) -> Result<(Estate, Arc<Oracle>), String> {
         self.proxy.heal();
-        if let Some(producers) = self.producers.take() {
-            self.repeats = self.runtime.block_on(producers.finish());
-        }
+        self.end_producing();
         // The way is open: a fresh event passes. It is an obligation like the others.
         self.runtime.block_on(producers::hand_in_fresh(&self.oracle, self.door));
         self.await_delivery()?;
@@ -322,7 +342,7 @@ impl House {
     }
 
     /// Waits until the agent has nothing left and the books of both agree, for as long as it gets on.
-    fn await_delivery(&self) -> Result<(), String> {
+    pub fn await_delivery(&self) -> Result<(), String> {
         let (mut progress_at, mut furthest, mut looks) = (Instant::now(), 0, 0);
         loop {
             let spool = self.agent_status().map(|status| status["spool"].clone()).unwrap_or_default();
@@ -364,6 +384,18 @@ fn agent_yaml(proxy: &Proxy, http: SocketAddr, dir: &Path, spool: &Path, mode: &
         spool.display(),
         dir.join(PROC).display()
     )
+}
+
+/// Copies the files of a directory, which has no other directories that matter.
+fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// A procfs that is the machine's but for the id of its boot: with the power comes another boot.

@@ -20,7 +20,7 @@ const CHAPTER: u64 = 50;
 /// In every so many rounds the next fault comes right after an ack, and the time to that is measured.
 pub const OBSERVE_EVERY: u64 = 4;
 /// In the others it comes after so long at the most: during a start, or in a steady stream.
-const MOMENT_MAX_MS: u64 = 250;
+const MOMENT_MAX_MS: u64 = 400;
 
 /// What a run does.
 pub struct Run {

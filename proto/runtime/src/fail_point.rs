@@ -42,20 +42,20 @@ const fn aggregator(name: &'static str, at: &'static str) -> Point {
     Point { name, program: Program::Aggregator, at }
 }
 
-/// All points. Those of the spool's disk are hit before the disk does it; `tear` does half of it.
+/// All points. Those of the spool's disk are hit before the disk does it; `tear` is a write without its last byte.
 pub const POINTS: &[Point] = &[
     agent("agent.synced", "records are durable; nobody was answered, nothing was sent"),
     agent("agent.sent", "a batch was handed to the transport"),
     agent("agent.acked", "an ack was taken; the cursor does not say so"),
     agent("spool.open.segment", "before a segment is made, or opened to go on in it"),
     agent("spool.write.segment", "before a record, or a segment's header, is written"),
-    agent("spool.tear.segment", "half of a record, or of a segment's header, is written"),
+    agent("spool.tear.segment", "a record, or a segment's header, is written but for its last byte"),
     agent("spool.sync.segment", "records are written, not synced"),
     agent("spool.truncate.segment", "before a torn tail is cut off"),
     agent("spool.allocate.reserve", "before the disk sets room aside for critical records"),
     agent("spool.remove.segment", "the cursor is past a segment, which is still there"),
     agent("spool.write.cursor", "before one of the cursor's copies is written"),
-    agent("spool.tear.cursor", "half of one of the cursor's copies is written"),
+    agent("spool.tear.cursor", "one of the cursor's copies is written but for its last byte"),
     agent("spool.sync.cursor", "one of the cursor's copies is written, not synced"),
     agent("spool.write.identity", "before a new identity is written beside the old"),
     agent("spool.sync.identity", "a new identity is written beside the old, not synced"),
