@@ -51,7 +51,8 @@ pub(super) struct Model {
     session: u32,
     numbers: u64,
     boot: u32,
-    /// Seqs in gaps since opening.
+    /// Seqs in gaps. Over restarts: a hole is told where it is passed, and counted when the reader comes to the end of its
+    /// segment, which may be after the ack and another opening.
     missing: u64,
     /// Whether calls fail now and then, so that opening and reading may too.
     pub may_fail: bool,
@@ -106,7 +107,6 @@ impl Model {
         self.spool = Some(spool);
         self.learn_epoch();
         self.session += 1;
-        self.missing = 0;
         self.at = None;
         self.window.clear();
     }
