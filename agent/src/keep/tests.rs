@@ -176,8 +176,10 @@ fn keep_records(agent: &Running, records: usize, bytes: usize) {
 }
 
 fn seq_of(item: Option<Item>) -> u64 {
-    let Some(Item::Record { position, .. }) = item else { panic!("a record was expected, not {item:?}") };
-    position.seq
+    match item {
+        Some(Item::Record { position, .. }) => position.seq,
+        other => panic!("a record was expected, not {other:?}"),
+    }
 }
 
 #[test]
