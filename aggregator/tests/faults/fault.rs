@@ -101,9 +101,10 @@ impl Fault for KillBoth {
     }
 
     fn inject(&self, house: &mut House, _: &mut Rng) {
-        let both = [Victim::Agent, Victim::Aggregator];
-        both.iter().for_each(|who| house.kill(*who));
-        both.iter().for_each(|who| house.start(*who, None));
+        house.kill(Victim::Agent);
+        house.kill(Victim::Aggregator);
+        house.start(Victim::Aggregator, None);
+        house.start(Victim::Agent, None);
     }
 }
 
