@@ -149,6 +149,8 @@ impl Fault for DieUnheard {
         house.kill(self.0);
         die_at(house, self.0, point, random.u64(1..4));
         house.start(self.0, None);
+        // The counts of an aggregator die with it: this one lives until it has seen what must come again.
+        house.await_replay();
     }
 }
 

@@ -303,6 +303,15 @@ impl House {
         }
     }
 
+    /// Waits until the aggregator has seen a batch that it knew already.
+    pub fn await_replay(&mut self) {
+        let began = Instant::now();
+        while self.aggregator_counts(REPLAYED).unwrap_or(0) == 0 {
+            assert!(began.elapsed() < STUCK, "nothing comes again: {}", self.program(Victim::Aggregator).log());
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
     fn agent_status(&self) -> Option<Value> {
         serde_json::from_str(&fetch(self.agent_http, "/status")?).ok()
     }
