@@ -2,33 +2,27 @@
 //!
 //! ```text
 //! cargo run --release --example append -p monitoring-spool -- DIR single      [RECORDS]   one record, one sync
-//!                                                                 durable     [RECORDS]   64 threads, each waits
+//!                                                                 durable     [RECORDS]   groups of 64, each synced
 //!                                                                 fast        [RECORDS]   one writer, groups of 64
 //!                                                                 read        [MIB]       a backlog, after a restart
 //! ```
-//! `durable` is what a keeper does: one thread owns the spool, takes whatever has come over a channel since the last
-//! sync, appends it with one write, syncs once, and answers all.
+//! Who waits for the answer is the agent's keeper's affair: its example `hand_in`.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use spool::{Class, Mode, Next, Options, RealDisk, Spool};
 
 /// A business event, encoded.
 const RECORD_BYTES: usize = 256;
-/// Who waits at the same time, and how many records a group holds.
-const WAITERS: usize = 64;
+/// Records of a group.
+const GROUP: usize = 64;
 /// Records read between two acks, as a stream has them in flight.
 const WINDOW: u64 = 1024;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// A record, and where to say that it is durable.
-type Handed = (Vec<u8>, SyncSender<()>);
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -79,72 +73,37 @@ fn single(dir: &Path, records: u64) -> Result<(), Failure> {
 }
 
 fn durable(dir: &Path, records: u64) -> Result<(), Failure> {
-    let spool = open(dir, Mode::Durable)?;
-    let (door, handed) = sync_channel(WAITERS);
+    let mut spool = open(dir, Mode::Durable)?;
+    let groups: Vec<_> = (0..GROUP as u64).map(record).collect();
     let began = Instant::now();
-    let keeper = thread::spawn(move || keep(spool, &handed));
-    let each = records / WAITERS as u64;
-    let waiters: Vec<_> = (0..WAITERS as u64)
-        .map(|waiter| {
-            let door: SyncSender<Handed> = door.clone();
-            thread::spawn(move || {
-                let (answer, answered) = sync_channel(1);
-                for number in 0..each {
-                    let sent = door.send((record(waiter * each + number), answer.clone())).is_ok();
-                    if !sent || answered.recv().is_err() {
-                        return;
-                    }
-                }
-            })
-        })
-        .collect();
-    drop(door);
-    for waiter in waiters {
-        drop(waiter.join());
-    }
-    let syncs = keeper.join().map_err(|_| "the keeper panicked")??;
-    say("durable", each * WAITERS as u64, began.elapsed());
-    println!("durable: {:.1} records a sync", records as f64 / syncs as f64);
-    Ok(())
-}
-
-/// Owns the spool until nobody is left at the door. How many syncs it took.
-fn keep(mut spool: Spool, handed: &Receiver<Handed>) -> Result<u64, Failure> {
-    while let Ok((record, answer)) = handed.recv() {
-        let (mut records, mut answers) = (vec![record], vec![answer]);
-        for (record, answer) in handed.try_iter().take(WAITERS - 1) {
-            records.push(record);
-            answers.push(answer);
-        }
-        if let Some(why) = spool.append_all(Class::Critical, &records).refused {
+    for _ in 0..records / GROUP as u64 {
+        if let Some(why) = spool.append_all(Class::Critical, &groups).refused {
             return Err(why.into());
         }
         spool.sync()?;
-        for answer in answers {
-            answer.send(()).ok();
-        }
     }
-    Ok(spool.stats().syncs)
+    say("durable", records / GROUP as u64 * GROUP as u64, began.elapsed());
+    Ok(())
 }
 
 fn fast(dir: &Path, records: u64) -> Result<(), Failure> {
     let mut spool = open(dir, Mode::Fast)?;
-    let groups: Vec<_> = (0..WAITERS as u64).map(record).collect();
+    let groups: Vec<_> = (0..GROUP as u64).map(record).collect();
     let began = Instant::now();
-    for _ in 0..records / WAITERS as u64 {
+    for _ in 0..records / GROUP as u64 {
         if let Some(why) = spool.append_all(Class::Ordinary, &groups).refused {
             return Err(why.into());
         }
     }
-    say("fast", records / WAITERS as u64 * WAITERS as u64, began.elapsed());
+    say("fast", records / GROUP as u64 * GROUP as u64, began.elapsed());
     Ok(())
 }
 
 fn read(dir: &Path, mib: u64) -> Result<(), Failure> {
     let mut spool = open(dir, Mode::Fast)?;
-    let groups: Vec<_> = (0..WAITERS as u64).map(record).collect();
+    let groups: Vec<_> = (0..GROUP as u64).map(record).collect();
     let records = (mib << 20) / RECORD_BYTES as u64;
-    for _ in 0..records / WAITERS as u64 {
+    for _ in 0..records / GROUP as u64 {
         if let Some(why) = spool.append_all(Class::Ordinary, &groups).refused {
             return Err(why.into());
         }
