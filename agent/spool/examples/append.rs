@@ -35,7 +35,7 @@ fn main() -> Result<(), Failure> {
         "single" => single(dir, count.unwrap_or(2_000)),
         "durable" => durable(dir, count.unwrap_or(500_000)),
         "fast" => fast(dir, count.unwrap_or(8_000_000)),
-        "read" => read(dir, count.unwrap_or(1024)),
+        "read" => read(dir, count.unwrap_or(2048)),
         _ => Err(format!("{what}: no such figure").into()),
     }
 }
@@ -111,7 +111,8 @@ fn read(dir: &Path, mib: u64) -> Result<(), Failure> {
     spool.close()?;
     let began = Instant::now();
     let mut spool = open(dir, Mode::Fast)?;
-    println!("read: opened in {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
+    let took = began.elapsed().as_secs_f64() * 1e3;
+    println!("read: {mib} MiB opened in {took:.1} ms, {:.1} MiB of memory since the start", peak_mib()?);
     let (mut bytes, mut read) = (0, 0);
     loop {
         let position = match spool.read_next()? {
@@ -130,4 +131,11 @@ fn read(dir: &Path, mib: u64) -> Result<(), Failure> {
     assert_eq!(bytes as u64, read * RECORD_BYTES as u64);
     say("read", read, began.elapsed());
     Ok(())
+}
+
+/// The most memory that this process has had.
+fn peak_mib() -> Result<f64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
 }
