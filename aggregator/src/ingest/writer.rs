@@ -4,7 +4,9 @@
 //! is being committed the next gathers, so the cost of a sync is shared by all agents that sent meanwhile.
 //!
 //! A database that is away is asked again until it is back; nothing is answered meanwhile, so nothing is acked, and
-//! the agents keep what they have. Limits: [`QUEUE_BATCHES`], [`GROUP_BATCHES`].
+//! the agents keep what they have. A failure may be due to the size of the group (a statement's time, memory, disk): then
+//! the next is half as large, so that what passes alone passes. Limits: [`QUEUE_BATCHES`], [`GROUP_BATCHES`],
+//! [`GROUP_BYTES`], [`GROUP_EVENTS`].
 //!
 //! Invariant: the batches of one [`Lane`] are stored in their order and without a hole; after one that was not stored
 //! none is. Otherwise the position would pass it, and when it came again it would be taken for a replay and acked.
@@ -27,6 +29,11 @@ use tokio_util::sync::CancellationToken;
 pub const QUEUE_BATCHES: usize = 512;
 /// Batches of one transaction: enough to share the sync, few enough to hold the lock for milliseconds.
 const GROUP_BATCHES: usize = 256;
+/// Payload of one transaction: what PostgreSQL gets in one statement, and a small share of the 30 s that it gives it. A
+/// batch that is larger goes alone.
+const GROUP_BYTES: usize = 16 << 20;
+/// Events of one transaction: one statement's as well, some MiB of parameters. A batch has 1,000 at the most.
+const GROUP_EVENTS: usize = 10_000;
 /// First and last wait for a database that is away. Short: agents wait behind it.
 const RETRY_BASE: Duration = Duration::from_millis(100);
 /// See [`RETRY_BASE`].
@@ -52,14 +59,17 @@ struct Ticket {
     done: oneshot::Sender<Committed>,
     /// Whether a batch of this lane was not stored. Only the writer reads and sets it.
     broken: Arc<AtomicBool>,
+    /// Whether a commit of it got no answer.
+    unsure: bool,
 }
 
-/// Why a group is not stored.
-enum Failed {
-    /// The database will never take it as it is.
-    Refused(StoreError),
-    /// We end, and the database is away.
-    Ended,
+/// What was taken from the queue and is not answered yet, in its order.
+struct Taken {
+    rows: Vec<BatchRow>,
+    /// Of the same index.
+    tickets: Vec<Ticket>,
+    /// The first so many are stored one by one: one of them may be why their group was refused.
+    alone: usize,
 }
 
 /// The writer's door.
@@ -82,6 +92,8 @@ pub struct Writer {
     clock: Arc<dyn Clock>,
     meters: IngestMeters,
     store_up: Gauge,
+    /// Batches of the next group at the most: half after a failure, one more after each commit.
+    most: usize,
 }
 
 impl Door {
@@ -100,7 +112,7 @@ impl Lane {
     /// Hands a batch in; waits for room. `None` when the writer has ended.
     pub async fn store(&self, row: BatchRow) -> Option<oneshot::Receiver<Committed>> {
         let (done, answer) = oneshot::channel();
-        let ticket = Ticket { done, broken: self.broken.clone() };
+        let ticket = Ticket { done, broken: self.broken.clone(), unsure: false };
         self.door.queue.send(Waiting { row, ticket }).await.ok()?;
         self.door.depth.set(self.door.waiting() as f64);
         Some(answer)
@@ -108,9 +120,9 @@ impl Lane {
 }
 
 impl Ticket {
-    fn tell(self, committed: Committed) {
+    fn tell(self, stored: Stored) {
         // The stream may be gone; its agent sends the batch again and gets its ack as a replay.
-        let _ = self.done.send(committed);
+        let _ = self.done.send(Committed { stored, unsure: self.unsure });
     }
 
     fn give_up(self) {
@@ -127,89 +139,60 @@ impl Writer {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, meters: IngestMeters, store_up: Gauge) -> (Self, Door) {
         let (queue, inbox) = mpsc::channel(QUEUE_BATCHES);
         let door = Door { queue, depth: meters.queue.clone() };
-        (Self { store, inbox, clock, meters, store_up }, door)
+        (Self { store, inbox, clock, meters, store_up, most: GROUP_BATCHES }, door)
     }
 
     /// Commits groups until `stop`, then what is left. A database that is away then is not waited for.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut group = Vec::with_capacity(GROUP_BATCHES);
+        let mut taken = Vec::with_capacity(GROUP_BATCHES);
         loop {
             tokio::select! {
                 biased;
-                taken = self.inbox.recv_many(&mut group, GROUP_BATCHES) => if taken == 0 { return },
+                count = self.inbox.recv_many(&mut taken, GROUP_BATCHES) => if count == 0 { return },
                 () = stop.cancelled() => self.inbox.close(),
             }
             self.meters.queue.set(self.inbox.len() as f64);
-            if !group.is_empty() {
-                self.store(std::mem::take(&mut group), &stop).await;
-            }
+            self.store(Taken::new(std::mem::take(&mut taken)), &stop).await;
         }
     }
 
-    /// Stores a group and answers each of its batches.
-    async fn store(&self, mut group: Vec<Waiting>, stop: &CancellationToken) {
-        group.retain(|waiting| !waiting.ticket.is_broken());
-        let (rows, tickets): (Vec<_>, Vec<_>) = group.into_iter().map(|waiting| (waiting.row, waiting.ticket)).unzip();
-        match self.commit(&rows, stop).await {
-            Ok(committed) => tickets.into_iter().zip(committed).for_each(|(ticket, committed)| ticket.tell(committed)),
-            Err(Failed::Ended) => tickets.into_iter().for_each(Ticket::give_up),
-            // One of the rows may be the cause: each is tried alone, so that the others are not held up by it.
-            Err(Failed::Refused(error)) => {
-                tracing::error!(
-                    error = chain(&error),
-                    batches = rows.len(),
-                    "group refused; storing its batches one by one"
-                );
-                for (row, ticket) in rows.into_iter().zip(tickets) {
-                    self.store_one(row, ticket, stop).await;
-                }
-            }
-        }
-    }
-
-    async fn store_one(&self, row: BatchRow, ticket: Ticket, stop: &CancellationToken) {
-        if ticket.is_broken() {
-            return;
-        }
-        match self.commit(std::slice::from_ref(&row), stop).await.map(|committed| committed.into_iter().next()) {
-            Ok(Some(committed)) => ticket.tell(committed),
-            Ok(None) | Err(Failed::Ended) => ticket.give_up(),
-            Err(Failed::Refused(error)) => {
-                tracing::error!(error = chain(&error), agent = %row.agent_id, position = %row.position, "batch not stored; its agent keeps it");
-                ticket.give_up();
-            }
-        }
-    }
-
-    /// Commits rows, however long it takes. A database that is away is not waited for once we end.
-    async fn commit(&self, rows: &[BatchRow], stop: &CancellationToken) -> Result<Vec<Committed>, Failed> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Stores what was taken, however long it takes, and answers each batch. A database that is away is not waited for
+    /// once we end.
+    async fn store(&mut self, mut taken: Taken, stop: &CancellationToken) {
         let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
         loop {
-            let unsure = backoff.failures() > 0;
-            match self.try_commit(rows).await {
-                Ok(stored) => return Ok(stored.into_iter().map(|stored| Committed { stored, unsure }).collect()),
-                Err(StoreError::Unavailable(error)) if !unsure => {
-                    tracing::error!(
-                        error = chain(&error),
-                        batches = rows.len(),
-                        "database away; agents keep their batches"
-                    );
-                }
-                Err(StoreError::Unavailable(_)) => {}
-                Err(error) => return Err(Failed::Refused(error)),
+            taken.skip_broken();
+            let len = taken.next_len(self.most);
+            if len == 0 {
+                return;
             }
-            let delay = backoff.next_delay(None);
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = stop.cancelled() => return Err(Failed::Ended),
+            match self.commit(&taken.rows[..len]).await {
+                Ok(stored) => {
+                    taken.tell(stored);
+                    self.most = (self.most + 1).min(GROUP_BATCHES);
+                    backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
+                }
+                Err(StoreError::Unavailable(error)) => {
+                    if backoff.failures() == 0 {
+                        tracing::error!(
+                            error = chain(&error),
+                            batches = len,
+                            "database away; agents keep their batches"
+                        );
+                    }
+                    taken.note_failure(len);
+                    self.most = (len / 2).max(1);
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff.next_delay(None)) => {}
+                        () = stop.cancelled() => return taken.give_up(),
+                    }
+                }
+                Err(error) => taken.refuse(len, &error),
             }
         }
     }
 
-    async fn try_commit(&self, rows: &[BatchRow]) -> Result<Vec<Stored>, StoreError> {
+    async fn commit(&self, rows: &[BatchRow]) -> Result<Vec<Stored>, StoreError> {
         fail_point::hit("aggregator.commit");
         let began = self.clock.monotonic();
         let result = self.store.commit(rows).await;
@@ -220,5 +203,72 @@ impl Writer {
             Err(_) => self.meters.commit_failures.inc(),
         }
         result
+    }
+}
+
+// === impl Taken ===
+
+impl Taken {
+    fn new(waiting: Vec<Waiting>) -> Self {
+        let (rows, tickets) = waiting.into_iter().map(|waiting| (waiting.row, waiting.ticket)).unzip();
+        Self { rows, tickets, alone: 0 }
+    }
+
+    /// Drops the batches in front whose lane is broken: those after a batch that was not stored.
+    fn skip_broken(&mut self) {
+        let broken = self.tickets.iter().take_while(|ticket| ticket.is_broken()).count();
+        drop(self.take(broken));
+    }
+
+    /// How many batches the next transaction takes: at least one where there is any.
+    fn next_len(&self, most: usize) -> usize {
+        let most = if self.alone > 0 { 1 } else { most };
+        let (mut bytes, mut events) = (0, 0);
+        let fits = |(row, ticket): &(&BatchRow, &Ticket)| {
+            bytes += row.payload.len();
+            events += row.events.len();
+            bytes <= GROUP_BYTES && events <= GROUP_EVENTS && !ticket.is_broken()
+        };
+        let fitting = self.rows.iter().zip(&self.tickets).take(most).take_while(fits).count();
+        fitting.max(1).min(self.rows.len())
+    }
+
+    /// The first `len` of them, out of it.
+    fn take(&mut self, len: usize) -> impl Iterator<Item = (BatchRow, Ticket)> {
+        self.alone = self.alone.saturating_sub(len);
+        self.rows.drain(..len).zip(self.tickets.drain(..len))
+    }
+
+    /// The first were stored.
+    fn tell(&mut self, stored: Vec<Stored>) {
+        for ((_, ticket), stored) in self.take(stored.len()).zip(stored) {
+            ticket.tell(stored);
+        }
+    }
+
+    /// A commit of the first `len` got no answer.
+    fn note_failure(&mut self, len: usize) {
+        for ticket in &mut self.tickets[..len] {
+            ticket.unsure = true;
+        }
+    }
+
+    /// The database will not take the first `len` as they are: each is tried alone, so that the others are not held up by
+    /// the one that is the cause.
+    fn refuse(&mut self, len: usize, error: &StoreError) {
+        if len > 1 {
+            tracing::error!(error = chain(error), batches = len, "group refused; storing its batches one by one");
+            self.alone = len;
+            return;
+        }
+        for (row, ticket) in self.take(len) {
+            tracing::error!(error = chain(error), agent = %row.agent_id, position = %row.position, "batch not stored; its agent keeps it");
+            ticket.give_up();
+        }
+    }
+
+    /// We end: what is left stays with its agents.
+    fn give_up(self) {
+        self.tickets.into_iter().for_each(Ticket::give_up);
     }
 }

@@ -61,6 +61,7 @@ pub(crate) struct Faults {
 #[derive(Default)]
 struct Seen {
     poison: HashSet<(Uuid, u64)>,
+    most: Option<usize>,
     groups: Vec<usize>,
     attempts: usize,
     writes: usize,
@@ -107,6 +108,11 @@ impl Faults {
     /// Every commit with this batch in it is refused.
     pub(crate) fn poison(&self, agent_id: Uuid, seq: u64) {
         self.seen(|seen| seen.poison.insert((agent_id, seq)));
+    }
+
+    /// Every commit of more batches than this takes too long, and nothing comes of it.
+    pub(crate) fn time_out_above(&self, batches: usize) {
+        self.seen(|seen| seen.most = Some(batches));
     }
 
     /// While it is away, each question takes so long by this clock.
@@ -218,6 +224,9 @@ impl Store for Faults {
             |seen: &mut Seen| group.iter().any(|row| seen.poison.contains(&(row.agent_id, row.position.seq)));
         if self.seen(poisoned) {
             return Err(StoreError::Refused(sqlx::Error::RowNotFound));
+        }
+        if self.seen(|seen| seen.most).is_some_and(|most| group.len() > most) {
+            return Err(away());
         }
         let stored = self.inner.commit(group).await?;
         self.seen(|seen| seen.groups.push(group.len()));

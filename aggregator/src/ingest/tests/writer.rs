@@ -6,6 +6,7 @@ use crate::ingest::writer::{Committed, Door, Lane, Writer};
 use crate::meters::Meters;
 use crate::store::{BatchRow, News, Stored};
 use proptest::prelude::*;
+use proto::event::Event;
 use proto::message::Position;
 use proto::sample::Timestamp;
 use proto::telemetry::Telemetry;
@@ -141,6 +142,65 @@ async fn a_full_queue_makes_those_who_hand_in_wait() {
     assert!(futures::poll!(&mut one_more).is_pending());
     office.database.store.turn(Weather::Fine);
     assert_eq!(answer(one_more.await.expect("it runs")).await, Ok(newly()));
+}
+
+/// Hands rows in while the writer is busy. Returns the sizes of the groups that they are stored in.
+async fn groups_of(office: &Office, rows: Vec<BatchRow>) -> Vec<usize> {
+    office.hold().await;
+    let lane = office.door.lane();
+    let mut answers = Vec::new();
+    for row in rows {
+        answers.push(lane.store(row).await.expect("the writer runs"));
+    }
+    office.database.store.turn(Weather::Fine);
+    for receiver in answers {
+        assert_eq!(receiver.await.map(|committed| committed.stored).map_err(drop), Ok(newly().stored));
+    }
+    office.database.store.groups()[1..].to_vec()
+}
+
+#[tokio::test]
+async fn a_group_ends_at_so_many_bytes_and_a_batch_that_is_larger_goes_alone() {
+    let sized = |(seq, mib): (u64, usize)| BatchRow { payload: vec![7; mib << 20], ..row(1, seq) };
+    let rows = [(1, 8), (2, 8), (3, 1), (4, 17), (5, 1)].map(sized).to_vec();
+    assert_eq!(groups_of(&Office::new().await, rows).await, [2, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_group_ends_at_so_many_events() {
+    let event = |seq: u64, n: u32| Event {
+        kind: "appointment.created".into(),
+        clinic_id: Uuid::from_u128(1),
+        occurred_at: Timestamp::ZERO,
+        idempotency_key: format!("{seq}-{n}"),
+    };
+    let full = |seq: u64| {
+        let events: Vec<Event> = (0..1_000).map(|n| event(seq, n)).collect();
+        BatchRow { events, ..row(1, seq) }
+    };
+    let office = Office::new().await;
+    office.hold().await;
+    let lane = office.door.lane();
+    let mut answers = Vec::new();
+    for seq in 1..=25 {
+        answers.push(lane.store(full(seq)).await.expect("the writer runs"));
+    }
+    office.database.store.turn(Weather::Fine);
+    for receiver in answers {
+        let Ok(Committed { stored: Stored::New(news), .. }) = answer(receiver).await else { panic!("it is new") };
+        assert_eq!(news.events, 1_000);
+    }
+    assert_eq!(office.database.store.groups(), [1, 10, 10, 5]);
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_tried_in_smaller_groups_until_it_passes() {
+    let office = Office::new().await;
+    office.database.store.time_out_above(3);
+    let groups = groups_of(&office, (1..=16).map(|seq| row(1, seq)).collect()).await;
+    assert!(groups[0] == 2 && groups.iter().all(|group| *group <= 3), "16, 8, 4, 2, and from there on: {groups:?}");
+    assert_eq!(groups.iter().sum::<usize>(), 16);
+    assert_eq!(office.database.store.log().await.len(), 17);
 }
 
 /// What the database does between two batches.

@@ -160,13 +160,14 @@ async fn upsert_schema(tx: &mut SqliteTransaction<'_>, schema: &Definition<'_>) 
 }
 
 async fn insert_events(tx: &mut SqliteTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
-    let events: Vec<Value> = plan.events().map(event_to_json).collect();
+    let events: Vec<(&Entry<'_>, &Event)> = plan.events().collect();
     if events.is_empty() {
         return Ok(());
     }
     let mut fresh: HashMap<(Stream, i64), u64> = HashMap::new();
     for chunk in events.chunks(EVENTS_MAX) {
-        let query = sqlx::query_as(INSERT_EVENTS).bind(Value::Array(chunk.to_vec()));
+        let chunk: Value = chunk.iter().copied().map(event_to_json).collect();
+        let query = sqlx::query_as(INSERT_EVENTS).bind(chunk);
         let rows: Vec<(Uuid, Uuid, i64)> = query.fetch_all(&mut **tx).await?;
         for (agent, epoch, seq) in rows {
             *fresh.entry(((agent, epoch), seq)).or_default() += 1;
