@@ -269,6 +269,14 @@ pub enum StoreError {
     /// The database is away or busy; the same again later may succeed.
     #[error("the database does not answer")]
     Unavailable(#[source] sqlx::Error),
+    /// The database was told to commit a group, and its answer is lost: it is stored whole, or not at all.
+    #[error("the database does not say whether it stored the group")]
+    Unanswered {
+        /// What became of each batch, if it is stored.
+        perhaps: Vec<Stored>,
+        /// What came instead of the answer.
+        source: sqlx::Error,
+    },
     /// The database refused a statement: a defect of ours, or a schema that someone changed.
     #[error("the database refused a statement")]
     Refused(#[source] sqlx::Error),
@@ -308,8 +316,8 @@ pub trait Store: Send + Sync {
     /// [`Stored::Taken`]; where that was pruned, or either is nothing but gaps, nobody can tell, and it is a replay.
     /// With a new batch its events are stored, those that were stored before excepted, and what is missing before it.
     ///
-    /// The agent need not have been saved. `Err` means that nothing was stored, or that it is not known: sending the same
-    /// again is safe.
+    /// The agent need not have been saved. `Err` means that nothing was stored, [`StoreError::Unanswered`] that it is not
+    /// known: sending the same again is safe, and finds replays of what was stored.
     async fn commit(&self, group: &[BatchRow]) -> Result<Vec<Stored>, StoreError>;
 
     /// All schemas.
@@ -375,6 +383,18 @@ pub trait Store: Send + Sync {
 
     /// Closes every connection and, on SQLite, lets the file go. For the drain; every other method fails afterwards.
     async fn close(&self);
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// The same of a commit, where it was told to the database already, and what would become of the group then.
+    fn after(self, sent: Option<Vec<Stored>>) -> Self {
+        match (self, sent) {
+            (Self::Unavailable(source), Some(perhaps)) => Self::Unanswered { perhaps, source },
+            (error, _) => error,
+        }
+    }
 }
 
 // === impl BatchRow ===

@@ -55,22 +55,6 @@ pub fn gaps_to_store(batch: &Batch) -> Vec<Gap> {
     own.map(|gap| Gap { reason: known(&gap.reason).into(), ..gap.clone() }).collect()
 }
 
-/// What a batch says is missing, taken at its word: it is stored, but by a commit whose answer was lost, so the ledger's
-/// own finding is not known.
-pub fn as_told(batch: &Batch) -> Vec<Missing> {
-    let last = batch.position.seq;
-    let whole = gaps_to_store(batch).into_iter().filter(|gap| gap.first_seq <= gap.last_seq.min(last));
-    whole
-        .map(|gap| Missing {
-            first_seq: gap.first_seq.max(1),
-            last_seq: gap.last_seq.min(last),
-            reason: gap.reason,
-            from_at: None,
-            until_at: None,
-        })
-        .collect()
-}
-
 /// Shows a zero for each reason, so that the first loss of a service is a step.
 pub fn begin(meters: &IngestMeters, services: &Services, service: &str) {
     let label = services.label(service);
@@ -104,14 +88,5 @@ mod tests {
             assert_eq!(services.label(&n.to_string()), n.to_string());
         }
         assert_eq!((services.label("agenda"), services.label("7")), (FURTHER, "7"));
-    }
-
-    #[test]
-    fn a_gap_is_taken_at_its_word_up_to_its_batch() {
-        let gap = |first_seq, last_seq| Gap { epoch: 1, first_seq, last_seq, reason: "corrupt".into() };
-        let position = Position { epoch: 1, seq: 9 };
-        let gaps = vec![gap(0, u64::MAX), gap(u64::MAX, 0), gap(3, 3), Gap { epoch: 2, ..gap(1, 1) }];
-        let told = as_told(&Batch { position, frames: Vec::new(), gaps, events: Vec::new() });
-        assert_eq!(told.iter().map(|one| (one.first_seq, one.last_seq)).collect::<Vec<_>>(), [(1, 9), (3, 3)]);
     }
 }

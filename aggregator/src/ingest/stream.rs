@@ -10,7 +10,7 @@ use super::admit::{Admission, Admitted};
 use super::refusal::{Away, refusal};
 use super::streams::Place;
 use super::underway::{Outcome, Underway};
-use super::writer::{Committed, Lane};
+use super::writer::Lane;
 use super::{Conflict, IngestService, missing};
 use crate::store::{BatchRow, News, Stored};
 use futures::StreamExt;
@@ -37,9 +37,9 @@ const SAY_MAX: Duration = Duration::from_secs(30);
 /// What became of a batch, in the order of their arrival.
 enum Answer {
     /// The database has its place; the head gets it where it is new, then the agent its ack.
-    Committed { batch: Batch, committed: Committed, underway: Underway },
+    Committed { batch: Batch, committed: Stored, underway: Underway },
     /// It will not be taken. If never, the gap in its place is durable.
-    Refused { position: Option<Position>, why: Refused, gap: Option<(Batch, Committed)>, underway: Underway },
+    Refused { position: Option<Position>, why: Refused, gap: Option<(Batch, Stored)>, underway: Underway },
     /// The writer ended or the database will not take it: the stream ends, the agent keeps the batch.
     Lost,
 }
@@ -211,7 +211,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Hands a row to the writer, which tells when it is committed.
-    async fn store(&self, row: BatchRow) -> Result<oneshot::Receiver<Committed>, End> {
+    async fn store(&self, row: BatchRow) -> Result<oneshot::Receiver<Stored>, End> {
         let stored = tokio::select! {
             stored = self.attend(self.writer.store(row), Line::Stands) => stored,
             () = self.out.closed() => return Err(End::Gone),
@@ -247,10 +247,10 @@ impl<'a> Stream<'a> {
         match answer {
             Answer::Committed { batch, committed, underway } => {
                 let position = batch.position;
-                if !matches!(committed.stored, Stored::New(_)) {
+                if !matches!(committed, Stored::New(_)) {
                     admission.repeat_schemas();
                 }
-                if committed.stored == Stored::Taken {
+                if committed == Stored::Taken {
                     underway.end(Outcome::Taken);
                     return Ok(self.refuse_place(position));
                 }
@@ -301,7 +301,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Gives a durable batch to the head where it is new, and counts it.
-    fn show(&self, batch: &Batch, committed: Committed, line: Line) -> Outcome {
+    fn show(&self, batch: &Batch, committed: Stored, line: Line) -> Outcome {
         let Some(news) = self.note(batch, committed) else { return Outcome::Replayed };
         let (meters, live) = (&self.service.meters, &self.service.live);
         let events = batch.events.len() as u64;
@@ -324,15 +324,8 @@ impl<'a> Stream<'a> {
     }
 
     /// Notes a durable batch that is new, and what is missing with it; `None` where it is not.
-    fn note(&self, batch: &Batch, committed: Committed) -> Option<News> {
-        let news = match committed {
-            Committed { stored: Stored::New(news), .. } => news,
-            // Stored by a commit of ours whose answer was lost: the head does not have it.
-            Committed { stored: Stored::Replay, unsure: true } => {
-                News { missing: missing::as_told(batch), events: batch.events.len() as u64, is_past: false }
-            }
-            Committed { stored: Stored::Replay | Stored::Taken, .. } => return None,
-        };
+    fn note(&self, batch: &Batch, committed: Stored) -> Option<News> {
+        let Stored::New(news) = committed else { return None };
         let Place { agent_id, who, .. } = self.place;
         self.service.live.confirm(*agent_id, batch.position);
         self.service.live.note_missing(*agent_id, &news.missing);

@@ -12,7 +12,7 @@
 //! none is. Otherwise the position would pass it, and when it came again it would be taken for a replay and acked.
 
 use crate::meters::IngestMeters;
-use crate::store::{BatchRow, Store, StoreError, Stored};
+use crate::store::{BatchRow, News, Store, StoreError, Stored};
 use prometheus::Gauge;
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
@@ -39,15 +39,6 @@ const RETRY_BASE: Duration = Duration::from_millis(100);
 /// See [`RETRY_BASE`].
 const RETRY_CAP: Duration = Duration::from_secs(5);
 
-/// What became of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// What the database says.
-    pub stored: Stored,
-    /// An earlier commit of the same got no answer: a replay may be our own.
-    pub unsure: bool,
-}
-
 /// A batch and whom to tell when it is durable.
 struct Waiting {
     row: BatchRow,
@@ -56,11 +47,11 @@ struct Waiting {
 
 /// Whom to tell. Dropped when the database will not take the batch.
 struct Ticket {
-    done: oneshot::Sender<Committed>,
+    done: oneshot::Sender<Stored>,
     /// Whether a batch of this lane was not stored. Only the writer reads and sets it.
     broken: Arc<AtomicBool>,
-    /// Whether a commit of it got no answer.
-    unsure: bool,
+    /// What is new with it, if a commit of ours that got no answer has stored it: then it is found as a replay, and is none.
+    perhaps: Option<News>,
 }
 
 /// What was taken from the queue and is not answered yet, in its order.
@@ -110,9 +101,9 @@ impl Door {
 
 impl Lane {
     /// Hands a batch in; waits for room. `None` when the writer has ended.
-    pub async fn store(&self, row: BatchRow) -> Option<oneshot::Receiver<Committed>> {
+    pub async fn store(&self, row: BatchRow) -> Option<oneshot::Receiver<Stored>> {
         let (done, answer) = oneshot::channel();
-        let ticket = Ticket { done, broken: self.broken.clone(), unsure: false };
+        let ticket = Ticket { done, broken: self.broken.clone(), perhaps: None };
         self.door.queue.send(Waiting { row, ticket }).await.ok()?;
         self.door.depth.set(self.door.waiting() as f64);
         Some(answer)
@@ -122,7 +113,10 @@ impl Lane {
 impl Ticket {
     fn tell(self, stored: Stored) {
         // The stream may be gone; its agent sends the batch again and gets its ack as a replay.
-        let _ = self.done.send(Committed { stored, unsure: self.unsure });
+        let _ = self.done.send(match (stored, self.perhaps) {
+            (Stored::Replay, Some(news)) => Stored::New(news),
+            (stored, _) => stored,
+        });
     }
 
     fn give_up(self) {
@@ -172,7 +166,7 @@ impl Writer {
                     self.most = (self.most + 1).min(GROUP_BATCHES);
                     backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
                 }
-                Err(StoreError::Unavailable(error)) => {
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Unanswered { .. })) => {
                     if backoff.failures() == 0 {
                         tracing::error!(
                             error = chain(&error),
@@ -180,7 +174,9 @@ impl Writer {
                             "database away; agents keep their batches"
                         );
                     }
-                    taken.note_failure(len);
+                    if let StoreError::Unanswered { perhaps, .. } = error {
+                        taken.remember(perhaps);
+                    }
                     self.most = (len / 2).max(1);
                     tokio::select! {
                         () = tokio::time::sleep(backoff.next_delay(None)) => {}
@@ -246,10 +242,12 @@ impl Taken {
         }
     }
 
-    /// A commit of the first `len` got no answer.
-    fn note_failure(&mut self, len: usize) {
-        for ticket in &mut self.tickets[..len] {
-            ticket.unsure = true;
+    /// A commit of the first got no answer: it may have stored them. What it found a replay of is one all the same.
+    fn remember(&mut self, perhaps: Vec<Stored>) {
+        for (ticket, stored) in self.tickets.iter_mut().zip(perhaps) {
+            if let Stored::New(news) = stored {
+                ticket.perhaps = Some(news);
+            }
         }
     }
 

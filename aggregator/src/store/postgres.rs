@@ -194,8 +194,9 @@ impl Store for PostgresStore {
 
     async fn commit(&self, group: &[BatchRow]) -> Result<Vec<Stored>, StoreError> {
         let mut lease = self.lease().await?;
-        let done = timeout(OPERATION_MAX, commit::commit(lease.connection(), group)).await;
-        lease.settle(done)
+        let mut sent = None;
+        let done = timeout(OPERATION_MAX, commit::commit(lease.connection(), group, &mut sent)).await;
+        lease.settle(done).map_err(|error| error.after(sent))
     }
 
     async fn load_schemas(&self) -> Result<Vec<SchemaRow>, StoreError> {

@@ -168,8 +168,10 @@ impl Store for SqliteStore {
         let mut tx = self.begin().await?;
         let stored = commit::commit(&mut tx, group).await?;
         fail_point::hit("aggregator.inside");
-        tx.commit().await?;
-        Ok(stored)
+        match tx.commit().await {
+            Ok(()) => Ok(stored),
+            Err(error) => Err(StoreError::from(error).after(Some(stored))),
+        }
     }
 
     async fn load_schemas(&self) -> Result<Vec<SchemaRow>, StoreError> {

@@ -290,6 +290,27 @@ async fn a_connection_that_an_operator_ends_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_commit_that_ends_without_an_answer_is_told_from_one_that_was_never_sent() {
+    let Some(database) = Database::postgres().await else { return };
+    let die = "
+        CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM pg_terminate_backend(pg_backend_pid());
+            PERFORM pg_sleep(30);
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER die AFTER INSERT ON monitoring.batches
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION die()";
+    run(&database.url, die).await;
+    let error = database.store.commit(&[batch(1, 9, 1)]).await.expect_err("it dies as it commits");
+    assert!(matches!(&error, StoreError::Unanswered { perhaps, .. } if *perhaps == [new()]), "{error:?}");
+    let at_once = "DROP TRIGGER die ON monitoring.batches; CREATE TRIGGER die AFTER INSERT ON monitoring.batches
+        FOR EACH ROW EXECUTE FUNCTION die()";
+    run(&database.url, at_once).await;
+    let error = database.store.commit(&[batch(1, 9, 1)]).await.expect_err("it dies before");
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable_at_once() {
     let Some(postgres) = Postgres::private() else { return };
     let (tcp, socket) = (postgres.tcp_url("postgres"), postgres.url("postgres"));

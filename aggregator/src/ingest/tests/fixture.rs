@@ -62,6 +62,7 @@ pub(crate) struct Faults {
 struct Seen {
     poison: HashSet<(Uuid, u64)>,
     most: Option<usize>,
+    lost: Option<usize>,
     groups: Vec<usize>,
     attempts: usize,
     writes: usize,
@@ -113,6 +114,11 @@ impl Faults {
     /// Every commit of more batches than this takes too long, and nothing comes of it.
     pub(crate) fn time_out_above(&self, batches: usize) {
         self.seen(|seen| seen.most = Some(batches));
+    }
+
+    /// The answer to this commit is lost, counted from the first that was begun.
+    pub(crate) fn lose_answer_to(&self, attempt: usize) {
+        self.seen(|seen| seen.lost = Some(attempt));
     }
 
     /// While it is away, each question takes so long by this clock.
@@ -230,7 +236,11 @@ impl Store for Faults {
         }
         let stored = self.inner.commit(group).await?;
         self.seen(|seen| seen.groups.push(group.len()));
-        self.leave(stored)
+        let is_lost = self.seen(|seen| seen.lost == Some(seen.attempts));
+        if is_lost || self.leave(()).is_err() {
+            return Err(StoreError::Unanswered { perhaps: stored, source: sqlx::Error::PoolTimedOut });
+        }
+        Ok(stored)
     }
 
     async fn load_schemas(&self) -> Result<Vec<SchemaRow>, StoreError> {

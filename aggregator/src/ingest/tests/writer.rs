@@ -2,7 +2,7 @@
 
 use super::fixture::{Database, Weather, until};
 use super::house::EPOCH;
-use crate::ingest::writer::{Committed, Door, Lane, Writer};
+use crate::ingest::writer::{Door, Lane, Writer};
 use crate::meters::Meters;
 use crate::store::{BatchRow, News, Stored};
 use proptest::prelude::*;
@@ -58,16 +58,16 @@ fn row(agent: u128, seq: u64) -> BatchRow {
     }
 }
 
-async fn hand_in(lane: &Lane, agent: u128, seq: u64) -> Receiver<Committed> {
+async fn hand_in(lane: &Lane, agent: u128, seq: u64) -> Receiver<Stored> {
     lane.store(row(agent, seq)).await.expect("the writer runs")
 }
 
 /// It is new, and nothing is missing before it.
-fn newly() -> Committed {
-    Committed { stored: Stored::New(News::default()), unsure: false }
+fn newly() -> Stored {
+    Stored::New(News::default())
 }
 
-async fn answer(receiver: Receiver<Committed>) -> Result<Committed, ()> {
+async fn answer(receiver: Receiver<Stored>) -> Result<Stored, ()> {
     receiver.await.map_err(drop)
 }
 
@@ -144,6 +144,43 @@ async fn a_full_queue_makes_those_who_hand_in_wait() {
     assert_eq!(answer(one_more.await.expect("it runs")).await, Ok(newly()));
 }
 
+#[tokio::test]
+async fn a_true_replay_is_one_although_the_database_was_away_meanwhile() {
+    let office = Office::new().await;
+    let lane = office.door.lane();
+    assert_eq!(answer(hand_in(&lane, 1, 1).await).await, Ok(newly()));
+    let tried = office.database.store.attempts();
+    office.database.store.turn(Weather::Away);
+    let again = hand_in(&lane, 1, 1).await;
+    until("it was tried", || office.database.store.attempts() > tried).await;
+    office.database.store.turn(Weather::Fine);
+    assert_eq!(answer(again).await, Ok(Stored::Replay));
+}
+
+#[tokio::test]
+async fn where_the_answer_to_a_commit_was_lost_ours_are_new_and_the_replays_beside_them_are_not() {
+    let office = Office::new().await;
+    let lane = office.door.lane();
+    assert_eq!(answer(hand_in(&lane, 1, 1).await).await, Ok(newly()));
+    office.database.store.turn(Weather::Held);
+    let busy = hand_in(&lane, 999, 1).await;
+    until("the writer is busy", || office.database.store.attempts() == 2).await;
+    let waiting = [hand_in(&lane, 1, 1).await, hand_in(&lane, 1, 4).await, hand_in(&lane, 1, 4).await];
+    office.database.store.lose_answer_to(3);
+    office.database.store.turn(Weather::Fine);
+    assert_eq!(answer(busy).await, Ok(newly()));
+    let [replay, new, twice] = waiting.map(answer);
+    assert_eq!(replay.await, Ok(Stored::Replay));
+    let Ok(Stored::New(news)) = new.await else { panic!("it is ours, by a commit whose answer was lost") };
+    assert_eq!(
+        news.missing.iter().map(|m| (m.first_seq, m.last_seq)).collect::<Vec<_>>(),
+        [(2, 3)],
+        "as it was found then"
+    );
+    assert_eq!(twice.await, Ok(Stored::Replay));
+    assert_eq!(office.database.store.groups()[..3], [1, 1, 3]);
+}
+
 /// Hands rows in while the writer is busy. Returns the sizes of the groups that they are stored in.
 async fn groups_of(office: &Office, rows: Vec<BatchRow>) -> Vec<usize> {
     office.hold().await;
@@ -154,7 +191,7 @@ async fn groups_of(office: &Office, rows: Vec<BatchRow>) -> Vec<usize> {
     }
     office.database.store.turn(Weather::Fine);
     for receiver in answers {
-        assert_eq!(receiver.await.map(|committed| committed.stored).map_err(drop), Ok(newly().stored));
+        assert_eq!(answer(receiver).await, Ok(newly()));
     }
     office.database.store.groups()[1..].to_vec()
 }
@@ -187,7 +224,7 @@ async fn a_group_ends_at_so_many_events() {
     }
     office.database.store.turn(Weather::Fine);
     for receiver in answers {
-        let Ok(Committed { stored: Stored::New(news), .. }) = answer(receiver).await else { panic!("it is new") };
+        let Ok(Stored::New(news)) = answer(receiver).await else { panic!("it is new") };
         assert_eq!(news.events, 1_000);
     }
     assert_eq!(office.database.store.groups(), [1, 10, 10, 5]);

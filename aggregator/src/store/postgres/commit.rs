@@ -92,24 +92,33 @@ const MOVE_POSITIONS: &str = "
         AS moved (agent_id, epoch, last_seq, received_at, oldest_at, newest_at)
     WHERE e.agent_id = moved.agent_id AND e.epoch = moved.epoch";
 
-/// Stores a group in one transaction.
-pub(super) async fn commit(connection: &mut PgConnection, rows: &[BatchRow]) -> Result<Vec<Stored>, StoreError> {
+/// Stores a group in one transaction. What becomes of it is in `sent` from when the server is told to commit: from then on
+/// an error, or no answer, does not mean that nothing is stored.
+pub(super) async fn commit(
+    connection: &mut PgConnection,
+    rows: &[BatchRow],
+    sent: &mut Option<Vec<Stored>>,
+) -> Result<Vec<Stored>, StoreError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
     let group = Group::try_new(rows)?;
-    if let Some(stored) = try_commit(connection, &group).await? {
+    if let Some(stored) = try_commit(connection, &group, sent).await? {
         return Ok(stored);
     }
     open_streams(connection, &group).await?;
-    try_commit(connection, &group).await?.ok_or_else(|| StoreError::BadRow {
+    try_commit(connection, &group, sent).await?.ok_or_else(|| StoreError::BadRow {
         table: "agent_epochs",
         problem: "a row that was just inserted is gone; who deletes there?".to_owned(),
     })
 }
 
 /// Stores the group, or nothing where one of its streams has no row to lock yet.
-async fn try_commit(connection: &mut PgConnection, group: &Group<'_>) -> Result<Option<Vec<Stored>>, StoreError> {
+async fn try_commit(
+    connection: &mut PgConnection,
+    group: &Group<'_>,
+    sent: &mut Option<Vec<Stored>>,
+) -> Result<Option<Vec<Stored>>, StoreError> {
     let mut tx = connection.begin().await?;
     let standings = lock_standings(&mut tx, group).await?;
     if standings.len() < group.streams.len() {
@@ -129,6 +138,7 @@ async fn try_commit(connection: &mut PgConnection, group: &Group<'_>) -> Result<
     insert_events(&mut tx, &mut plan).await?;
     move_positions(&mut tx, &plan.moved).await?;
     fail_point::hit("aggregator.inside");
+    *sent = Some(plan.stored.clone());
     tx.commit().await?;
     Ok(Some(plan.stored))
 }
