@@ -12,7 +12,7 @@ use crate::keep::{Door, Keeper};
 use crate::meters::Meters;
 use crate::receive;
 use crate::status::{self, Status};
-use crate::uplink::{Patience, Standing, Uplink};
+use crate::uplink::{self, Patience, Standing, Uplink};
 use proto::message::{Hello, Position};
 use proto::report::Durability;
 use proto::telemetry::Telemetry;
@@ -37,6 +37,7 @@ const COLLECT_DEADLINE: Duration = Duration::from_secs(1);
 const RECEIVE_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the uplink may take to deliver the rest and say goodbye.
 const UPLINK_DEADLINE: Duration = Duration::from_secs(5);
+const _: () = assert!(uplink::END_MAX.as_millis() < UPLINK_DEADLINE.as_millis(), "the uplink ends by itself");
 /// How long the spool may take to close: two syncs on a slow disk.
 const KEEP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long open requests may take.

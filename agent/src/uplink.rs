@@ -9,7 +9,7 @@ mod flight;
 mod session;
 mod standing;
 
-pub use session::{Patience, Session, probe};
+pub use session::{END_MAX, Patience, Session, probe};
 pub use standing::{Standing, Stands};
 
 use crate::keep::Door;
@@ -91,7 +91,8 @@ pub struct Uplink {
 }
 
 impl Uplink {
-    /// Runs sessions until `stop`; then delivers what is left for as long as the drain allows, and says goodbye.
+    /// Runs sessions until `stop`; then delivers what is left for as long as the drain allows, and says goodbye. Where no
+    /// stream stands at that moment, one attempt is made to open one: the attempt that is under way, or another.
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = self.backoff.clone();
         let mut last_reason = "";
@@ -103,8 +104,10 @@ impl Uplink {
             let Err(error) = ended else { return self.standing.closed(now) };
             self.standing.failed(now, chain(&error));
             if stop.is_cancelled() {
+                let waiting = self.door.waiting();
                 tracing::info!(
-                    waiting = self.door.waiting(),
+                    waiting,
+                    error = chain(&error),
                     "ending without the aggregator; the spool keeps the rest"
                 );
                 return;
@@ -125,7 +128,7 @@ impl Uplink {
             last_reason = error.reason();
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => {} // the last attempt
             }
         }
     }

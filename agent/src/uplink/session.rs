@@ -22,10 +22,12 @@ use tonic::{Status, Streaming};
 
 /// How often a draining session looks whether everything is delivered.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
-/// How long a draining session waits for acks; what is left stays in the spool.
+/// How long after the stop a session opens and waits for acks; what is left stays in the spool.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How long a goodbye may take; without it the aggregator counts our silence, which is worse than a short wait.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
+/// How long after the stop a session ends at the latest, whatever the aggregator does.
+pub const END_MAX: Duration = DRAIN_MAX.saturating_add(GOODBYE_MAX);
 /// Messages between us and the transport, which takes them in one go; the window bounds them already.
 const OUTBOUND: usize = 64;
 /// While so many batches are in flight, the keeper is woken once for so many acks: it has sent enough for now, and to wake
@@ -101,12 +103,18 @@ impl<'a> Session<'a> {
         Self { uplink, flight: Flight::default(), acked: 0, clock }
     }
 
-    /// Runs until the stream fails, or until `stop` and everything is delivered.
+    /// Runs until the stream fails, or until `stop` and everything is delivered. A stream that is not open at the stop may
+    /// still open, in the time that it would have had to deliver.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), SessionError> {
+        let time_is_up = async {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN_MAX).await;
+        };
+        tokio::pin!(time_is_up);
         let (out, outbound) = mpsc::channel(OUTBOUND);
         let (mut inbound, rewound) = tokio::select! {
             opened = self.open(&out, outbound) => opened?,
-            () = stop.cancelled() => return Ok(()),
+            () = &mut time_is_up => return Err(SessionError::Silent { what: "the last attempt", limit: DRAIN_MAX }),
         };
         self.uplink.note_connected();
 
@@ -121,7 +129,7 @@ impl<'a> Session<'a> {
                 () = stop.cancelled() => break,
             }
         }
-        self.drain(&mut items, &mut inbound, &out).await
+        self.drain(&mut items, &mut inbound, &out, time_is_up).await
     }
 
     /// Connects, says hello and waits for the welcome; it may show that our spool was set back.
@@ -259,12 +267,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Delivers what is left within [`DRAIN_MAX`], then says goodbye.
+    /// Delivers what is left until the time is up, then says goodbye.
     async fn drain(
         mut self,
         items: &mut mpsc::Receiver<Item>,
         inbound: &mut Streaming<ToAgent>,
         out: &mpsc::Sender<FromAgent>,
+        time_is_up: impl Future<Output = ()>,
     ) -> Result<(), SessionError> {
         let delivered = async {
             while self.uplink.door.waiting() > 0 {
@@ -279,14 +288,15 @@ impl<'a> Session<'a> {
             }
             Ok(())
         };
-        match timeout(DRAIN_MAX, delivered).await {
-            Ok(delivered) => delivered?,
-            Err(_) => {
-                tracing::warn!(
-                    waiting = self.uplink.door.waiting(),
-                    "not everything was delivered; the spool keeps it"
-                );
-            }
+        let in_time: Option<Result<(), SessionError>> = tokio::select! {
+            delivered = delivered => Some(delivered),
+            () = time_is_up => None,
+        };
+        if let Some(delivered) = in_time {
+            delivered?;
+        } else {
+            let waiting = self.uplink.door.waiting();
+            tracing::warn!(waiting, "not everything was delivered; the spool keeps it");
         }
         // The aggregator closes its side once it has noted the goodbye.
         let goodbye = async {

@@ -391,6 +391,54 @@ async fn the_end_does_not_wait_for_an_aggregator_that_never_answers() {
     bench.end();
 }
 
+/// The rest is delivered on this stream, and the uplink says goodbye and ends.
+async fn ends_well(bench: Bench, mut stream: Stream) {
+    assert_eq!(stream.batch().await.0.position, bench.position(1));
+    stream.say(ToAgent::Ack(bench.position(1))).await;
+    assert!(matches!(stream.hear().await, Some(FromAgent::Goodbye { .. })));
+    drop(stream);
+    until("the uplink ends", || bench.uplink.is_finished()).await;
+    assert_eq!(bench.door.waiting(), 0);
+    bench.end();
+}
+
+#[tokio::test]
+async fn a_stop_while_a_stream_opens_delivers_the_rest_on_it_and_says_goodbye() {
+    let mut bench = Bench::new(&[record(1)]).await;
+    let stream = bench.stranger().await;
+    bench.stop.cancel();
+    tokio::task::yield_now().await; // the uplink has seen it
+    stream.say(ToAgent::Welcome(Welcome::default())).await;
+    ends_well(bench, stream).await;
+}
+
+#[tokio::test]
+async fn a_stop_while_the_uplink_waits_for_its_next_attempt_makes_one_at_once() {
+    let (url, streams) = listen().await;
+    let mut bench = Bench::at(url, streams, &[record(1)], Duration::from_secs(3600));
+    let stream = bench.stranger().await;
+    stream.say(bench.refusal(RefusalReason::Unavailable, 0)).await;
+    until("the refusal is heard", || bench.standing.now().last_error.is_some()).await;
+    bench.stop.cancel();
+    let stream = bench.stream().await;
+    ends_well(bench, stream).await;
+}
+
+#[tokio::test]
+async fn a_stop_makes_one_attempt_and_no_second() {
+    let (url, streams) = listen().await;
+    let mut bench = Bench::at(url, streams, &[record(1)], Duration::from_secs(3600));
+    for _ in 0..2 {
+        let stream = bench.stranger().await;
+        stream.say(bench.refusal(RefusalReason::Unavailable, 0)).await;
+        until("the refusal is heard", || bench.standing.now().last_error.is_some()).await;
+        bench.stop.cancel();
+    }
+    until("the uplink ends", || bench.uplink.is_finished()).await;
+    assert_eq!(bench.door.waiting(), 1, "the spool keeps it");
+    bench.end();
+}
+
 #[tokio::test]
 async fn while_the_aggregator_is_away_the_spool_keeps_all_and_the_end_does_not_wait_for_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
