@@ -38,7 +38,7 @@ use proto::sample::Gap;
 use runtime::clock::Clock;
 use runtime::fail_point;
 use runtime::log::chain;
-use spool::{Mode, NewEpoch, Next, NotMoved, Reason, Spool, Stats};
+use spool::{Mode, NewEpoch, Next, NotMoved, Reason, Reserve, Spool, Stats};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -56,9 +56,11 @@ pub const HANDED_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const WINDOW_RECORDS: usize = 1024;
 /// Bytes of them, which is what a window costs in memory: of usual records some 500. One is sent however large it is.
 pub const WINDOW_BYTES: usize = 1024 * 1024;
-/// How often the cursor is written while acks come in: what a restart sends again at the most. In mode `fast` also how
-/// often records are synced: what a loss of power may cost.
+/// How often the cursor is written where it would say something new: what a restart sends again at the most. In mode
+/// `fast` also how often records are synced: what a loss of power may cost.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// How long after the disk did not take what was written it is asked again, where nothing new comes that would ask.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long the keeper sleeps when nothing happens.
 const IDLE: Duration = Duration::from_secs(3600);
 /// How long a place of the disk that cannot be read is left alone: a disk that is away for a moment must not use up the
@@ -136,6 +138,10 @@ pub struct Keeper {
     /// The epoch whose beginning has been counted.
     epoch: Option<u128>,
     checkpoint_at: Duration,
+    /// The spool's counts when the cursor was last written: while they stand still, it has nothing new to say.
+    written: Stats,
+    /// When the disk is asked again that did not take what was written.
+    retry_at: Option<Duration>,
     /// No read before this, after one that failed.
     read_at: Option<Duration>,
     write_fault: Complaint,
@@ -172,6 +178,7 @@ impl Keeper {
         let checkpoint_at = clock.monotonic() + CHECKPOINT_EVERY;
         let keeper = Self {
             mode: spool.stats().mode,
+            written: spool.stats(),
             spool,
             batch: Batch::default(),
             inside,
@@ -184,6 +191,7 @@ impl Keeper {
             counted: Stats::default(),
             epoch: None,
             checkpoint_at,
+            retry_at: None,
             read_at: None,
             write_fault: Complaint::default(),
             sync_fault: Complaint::default(),
@@ -219,20 +227,18 @@ impl Keeper {
     /// How long nothing is due.
     fn wait(&self) -> Duration {
         let read_at = self.read_at.filter(|_| self.session.is_some());
-        let due = self.batch.due_at().into_iter().chain(read_at).min();
+        let checkpoint_at = Some(self.checkpoint_at).filter(|_| self.is_behind(&self.counted));
+        let due = [self.batch.due_at(), self.retry_at, read_at, checkpoint_at].into_iter().flatten().min();
         due.map_or(IDLE, |due| due.saturating_sub(self.clock.monotonic()))
     }
 
     /// Does whatever is due.
     fn step(&mut self) {
         self.commit_if_due();
+        self.retry_if_due();
         self.settle();
         self.pump();
-        let now = self.clock.monotonic();
-        if now >= self.checkpoint_at {
-            self.checkpoint_at = now + CHECKPOINT_EVERY;
-            self.checkpoint(now);
-        }
+        self.checkpoint_if_due();
         self.show();
     }
 
@@ -253,18 +259,35 @@ impl Keeper {
         }
     }
 
-    fn checkpoint(&mut self, now: Duration) {
-        if self.mode == Mode::Fast {
-            drop(self.sync());
-        }
-        match self.spool.checkpoint() {
-            Ok(()) => drop(self.cursor_fault.is_over()),
-            Err(error) => {
-                if self.cursor_fault.is_news("cursor", now) {
-                    tracing::warn!(error = chain(&error), "cursor not written; a restart sends more again");
-                }
+    fn checkpoint_if_due(&mut self) {
+        let now = self.clock.monotonic();
+        if now >= self.checkpoint_at {
+            self.checkpoint_at = now + CHECKPOINT_EVERY;
+            if self.is_behind(&self.spool.stats()) {
+                self.checkpoint(now);
             }
         }
+    }
+
+    /// Whether something was appended, acked or dropped since the cursor was last written, or room is to be set aside.
+    fn is_behind(&self, stats: &Stats) -> bool {
+        *stats != self.written || stats.reserve == Reserve::Missing
+    }
+
+    /// Writes the cursor, in mode `fast` after a sync. Whether the disk took it.
+    fn checkpoint(&mut self, now: Duration) -> bool {
+        let is_synced = self.mode == Mode::Durable || self.sync().is_ok();
+        if let Err(error) = self.spool.checkpoint() {
+            if self.cursor_fault.is_news("cursor", now) {
+                tracing::warn!(error = chain(&error), "cursor not written; a restart sends more again");
+            }
+            return false;
+        }
+        self.cursor_fault.is_over();
+        if is_synced {
+            self.written = self.spool.stats();
+        }
+        is_synced
     }
 
     /// Takes over a new session, and what the session heard.

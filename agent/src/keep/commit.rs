@@ -5,7 +5,7 @@
 //! sends it again is recognised by its key.
 
 use super::door::Handed;
-use super::{Keeper, NotKept};
+use super::{Keeper, NotKept, RETRY_PAUSE};
 use runtime::fail_point;
 use runtime::log::chain;
 use spool::{Appended, Class, MAX_SKIP, Mode, Reason, Refused};
@@ -50,13 +50,30 @@ impl Keeper {
         }
     }
 
-    fn note_progress(&self, is_taken: bool, is_safe: bool) {
+    fn note_progress(&mut self, is_taken: bool, is_safe: bool) {
         let now = self.clock.monotonic();
         let progress = &mut self.inside.lock().progress;
         if is_taken && is_safe {
             (progress.written_at, progress.failing_since) = (Some(now), None);
         } else if !is_safe {
             progress.failing_since.get_or_insert(now);
+        }
+        self.retry_at = progress.failing_since.map(|_| now + RETRY_PAUSE);
+    }
+
+    /// Asks a disk again that did not take what was written: the records that wait for their sync, the losses that are
+    /// not told, and the cursor, since nothing else may be there to ask with. It works again when it takes them all.
+    pub(super) fn retry_if_due(&mut self) {
+        let now = self.clock.monotonic();
+        if self.retry_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.tell_losses();
+        self.note_last();
+        let is_over = self.sync().is_ok() && self.checkpoint(now) && self.untold.is_empty();
+        self.retry_at = (!is_over).then_some(now + RETRY_PAUSE);
+        if is_over {
+            self.inside.lock().progress.failing_since = None;
         }
     }
 

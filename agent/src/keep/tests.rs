@@ -1,5 +1,6 @@
 //! The keeper with a real spool in a temporary directory and a session held by hand.
 
+mod by_hand;
 mod commit;
 mod names;
 

@@ -1,0 +1,116 @@
+//! What the keeper does when nothing wakes it: it is stepped by hand, and asked when it would wake by itself.
+
+use super::*;
+
+/// A keeper without a thread, on a disk in memory, with a clock that stands still.
+struct Hand {
+    disk: MemoryDisk,
+    clock: ManualClock,
+    keeper: Keeper,
+    door: Door,
+}
+
+impl Hand {
+    fn new(mode: Mode) -> Self {
+        let (disk, clock) = (MemoryDisk::default(), ManualClock::at(Timestamp::ZERO));
+        let (spool, _) = open(&disk, mode);
+        let meters = Meters::new(&Telemetry::default());
+        let (mut keeper, door) = Keeper::new(spool, MAX_BYTES, Arc::new(clock.clone()), meters.keep.clone());
+        keeper.show();
+        Self { disk, clock, keeper, door }
+    }
+
+    /// Sleeps as long as nothing is due, then does what is.
+    fn step(&mut self) {
+        self.clock.advance(self.keeper.wait());
+        self.keeper.step();
+    }
+
+    fn write(&mut self, folded: Folded) {
+        self.keeper.batch.add(folded, self.clock.monotonic());
+        self.step();
+    }
+
+    fn is_failing(&self) -> bool {
+        self.door.progress().failing_since.is_some()
+    }
+}
+
+fn open(disk: &MemoryDisk, mode: Mode) -> (Spool, spool::OpenReport) {
+    Spool::open(Arc::new(disk.clone()), Path::new("/spool"), Options::new(mode, MAX_BYTES, "boot")).expect("it opens")
+}
+
+#[test]
+fn in_mode_fast_what_was_written_is_synced_though_nothing_wakes_the_keeper() {
+    let mut hand = Hand::new(Mode::Fast);
+    hand.write(folded(1));
+    let begun = hand.door.stats().syncs;
+    assert!(hand.keeper.wait() <= CHECKPOINT_EVERY);
+    hand.disk.fail(Operation::Sync, 0, u32::MAX, EIO);
+    hand.step();
+    assert_eq!(hand.door.stats().syncs, begun);
+    hand.disk.heal();
+    assert!(hand.keeper.wait() <= CHECKPOINT_EVERY, "it is tried again");
+    hand.step();
+    assert_eq!(hand.door.stats().syncs, begun + 1);
+    assert_eq!(hand.keeper.wait(), IDLE, "nothing is left to sync");
+}
+
+#[test]
+fn the_cursor_is_written_after_the_last_ack_and_not_again_while_nothing_changes() {
+    let mut hand = Hand::new(Mode::Durable);
+    hand.write(folded(1));
+    let mut items = hand.door.open_session(None);
+    hand.keeper.step();
+    hand.door.heard(Outcome::Acked(receive(&mut items).0), Wake::Now);
+    hand.keeper.step();
+    hand.step();
+    let calls = hand.disk.calls();
+    assert_eq!(hand.keeper.wait(), IDLE);
+    hand.step();
+    assert_eq!(hand.disk.calls(), calls, "the disk is left alone");
+    let copy = hand.disk.copy();
+    assert_eq!(open(&copy, Mode::Durable).1.records, 0, "the cursor has the ack");
+}
+
+#[test]
+fn records_whose_sync_failed_are_saved_and_the_failure_is_over_though_nothing_comes_after_them() {
+    let mut hand = Hand::new(Mode::Durable);
+    hand.disk.fail(Operation::Sync, 0, u32::MAX, EIO);
+    hand.write(folded(1));
+    assert!(hand.is_failing());
+    hand.step();
+    assert!(hand.is_failing(), "the disk fails still");
+    hand.disk.heal();
+    assert!(hand.keeper.wait() <= RETRY_PAUSE);
+    let mut items = hand.door.open_session(None);
+    hand.step();
+    assert!(!hand.is_failing());
+    assert_eq!(receive(&mut items).1, 1);
+}
+
+#[test]
+fn what_a_full_disk_did_not_take_is_told_when_there_is_room_though_nothing_comes_after_it() {
+    let mut hand = Hand::new(Mode::Durable);
+    hand.disk.fail(Operation::Create, 0, u32::MAX, ENOSPC);
+    hand.write(folded(1));
+    hand.step();
+    assert!(hand.is_failing());
+    hand.disk.heal();
+    let mut items = hand.door.open_session(None);
+    hand.step();
+    assert!(!hand.is_failing());
+    assert_eq!(receive_gap(&mut items).reason, "disk_full");
+}
+
+#[test]
+fn events_that_a_failing_disk_did_not_take_leave_nothing_behind_but_the_disk_is_asked_all_the_same() {
+    let mut hand = Hand::new(Mode::Durable);
+    hand.disk.fail(Operation::Create, 0, u32::MAX, EIO);
+    let _receipt = hand.door.hand_in(b"event".to_vec(), 1).expect("there is room");
+    hand.keeper.step();
+    assert!(hand.is_failing());
+    hand.disk.heal();
+    hand.step();
+    assert!(!hand.is_failing());
+}
