@@ -251,6 +251,14 @@ impl Keeper {
             }
         }
         self.commit_rest();
+        for (reason, records) in &self.untold {
+            let reason = reason.as_str();
+            tracing::error!(
+                reason,
+                records,
+                "the spool took no word of records that are lost; nobody will hear of them"
+            );
+        }
         self.settle();
         self.show();
         match self.spool.close() {

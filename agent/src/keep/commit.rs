@@ -36,6 +36,7 @@ impl Keeper {
         }
         self.tell_losses();
         let mut is_taken = passes > 0 && self.append_batch(passes);
+        self.tell_losses(); // the batch itself may be one
         let (kept, not_kept) = self.append_handed(handed);
         is_taken |= !kept.is_empty();
         self.note_last();

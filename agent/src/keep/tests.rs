@@ -50,9 +50,18 @@ impl Running {
 
     /// Hands in one pass at a time that names it and waits until it is a record of its own.
     fn record(&self, at: i64) {
-        let before = self.door.stats().appended;
+        let before = self.kept();
         assert!(self.door.deliver(folded(at)));
-        wait_for(|| self.door.stats().appended > before);
+        wait_for(|| self.has_kept_more_than(before));
+    }
+
+    fn kept(&self) -> u64 {
+        self.meters.keep.passes.kept.get()
+    }
+
+    /// And has shown the step in which it did.
+    fn has_kept_more_than(&self, before: u64) -> bool {
+        self.kept() > before && self.door.progress().busy_since.is_none()
     }
 
     fn passes_dropped(&self, reason: &str) -> u64 {
@@ -84,8 +93,8 @@ impl Bench {
     }
 
     fn record(&self, at: i64) {
-        let before = self.agent.door.stats().appended;
-        self.deliver_until(folded(at), || self.agent.door.stats().appended > before);
+        let before = self.agent.kept();
+        self.deliver_until(folded(at), || self.agent.has_kept_more_than(before));
     }
 }
 

@@ -6,6 +6,7 @@ use super::*;
 struct Hand {
     disk: MemoryDisk,
     clock: ManualClock,
+    meters: Meters,
     keeper: Keeper,
     door: Door,
 }
@@ -17,7 +18,7 @@ impl Hand {
         let meters = Meters::new(&Telemetry::default());
         let (mut keeper, door) = Keeper::new(spool, MAX_BYTES, Arc::new(clock.clone()), meters.keep.clone());
         keeper.show();
-        Self { disk, clock, keeper, door }
+        Self { disk, clock, meters, keeper, door }
     }
 
     /// Sleeps as long as nothing is due, then does what is.
@@ -113,4 +114,14 @@ fn events_that_a_failing_disk_did_not_take_leave_nothing_behind_but_the_disk_is_
     hand.disk.heal();
     hand.step();
     assert!(!hand.is_failing());
+}
+
+#[test]
+fn what_is_lost_in_the_last_commit_is_told_after_the_next_start() {
+    let mut hand = Hand::new(Mode::Durable);
+    hand.keeper.batch.add(huge(), hand.clock.monotonic());
+    hand.keeper.end();
+    assert_eq!(hand.meters.keep.passes.dropped.with_label_values(&["too_large"]).get(), 1);
+    let (mut spool, _) = open(&hand.disk, Mode::Durable);
+    assert!(matches!(spool.read_next(), Ok(Next::Gap(gap)) if gap.reason == Reason::TooLarge));
 }
