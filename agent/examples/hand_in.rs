@@ -24,8 +24,7 @@ async fn main() -> anyhow::Result<()> {
     let usage = "DIR WAITERS RECORDS";
     let mut args = std::env::args().skip(1);
     let dir = args.next().context(usage)?;
-    let (waiters, records): (u64, u64) =
-        (args.next().context(usage)?.parse()?, args.next().context(usage)?.parse()?);
+    let (waiters, records): (u64, u64) = (args.next().context(usage)?.parse()?, args.next().context(usage)?.parse()?);
     let options = Options::new(Mode::Durable, MAX_BYTES, "bench");
     let (spool, _) = Spool::open(Arc::new(RealDisk), Path::new(&dir), options)?;
     let meters = Meters::new(&Telemetry::default());

@@ -238,7 +238,7 @@ impl IngestService {
         let (other_service, other_instance) = (other.map(|who| &who.service), other.map(|who| &who.instance));
         tracing::warn!(
             agent = %agent_id, service, instance, other_service, other_instance, kind,
-            "an agent's spool was set back or copied; nothing is lost by it"
+            "an agent's spool was set back or copied"
         );
     }
 

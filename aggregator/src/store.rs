@@ -102,8 +102,10 @@ pub enum Stored {
     New(News),
     /// It was durable already; nothing changed.
     Replay,
-    /// Another batch is stored in its place; nothing changed.
+    /// Its place is another's: another batch is stored there, or it is known as missing; nothing changed.
     Taken,
+    /// Its place is behind, and what stood there was pruned: nobody can tell whether that was it. Nothing changed.
+    Unproven,
 }
 
 /// One alert instance as the state machine keeps it between evaluations.
@@ -312,8 +314,9 @@ pub trait Store: Send + Sync {
     /// Stores a group of batches, of any agents, in one transaction. What became of each stands at the same index.
     ///
     /// A batch at or before its agent's stored position in the same epoch, or one whose (agent, epoch, seq) is stored,
-    /// is a replay, and changes nothing, not even a schema. Where a batch of another digest is stored in its place it is
-    /// [`Stored::Taken`]; where that was pruned, or either is nothing but gaps, nobody can tell, and it is a replay.
+    /// is behind, and changes nothing, not even a schema. It is a replay where the same digest is stored in its place, or
+    /// where it is nothing but gaps and its place is missing. Where another digest is stored, or one of the two is nothing
+    /// but gaps and the other is not, it is [`Stored::Taken`]; where neither a batch nor a gap is left, [`Stored::Unproven`].
     /// With a new batch its events are stored, those that were stored before excepted, and what is missing before it.
     ///
     /// The agent need not have been saved. `Err` means that nothing was stored, [`StoreError::Unanswered`] that it is not

@@ -90,6 +90,7 @@ contract! {
         an_unknown_agent_has_no_ledger,
         gaps_that_end_lately_are_read_at_a_start,
         gaps_go_with_the_retention_of_agents,
+        content_in_the_place_of_a_gap_is_not_a_replay,
     }
     events {
         an_event_is_stored_once_however_often_it_comes,

@@ -77,6 +77,8 @@ pub(super) struct Stream<'a> {
     out: &'a mpsc::Sender<Result<ToAgent, Status>>,
     /// Whether it was told that an older epoch goes on: once a stream.
     told_past: AtomicBool,
+    /// Whether it was told that batches cannot be compared: once a stream.
+    told_unproven: AtomicBool,
 }
 
 impl<'a> Stream<'a> {
@@ -86,7 +88,14 @@ impl<'a> Stream<'a> {
         place: &'a Place,
         out: &'a mpsc::Sender<Result<ToAgent, Status>>,
     ) -> Self {
-        Self { service, place, writer: service.writer.lane(), out, told_past: AtomicBool::new(false) }
+        Self {
+            service,
+            place,
+            writer: service.writer.lane(),
+            out,
+            told_past: AtomicBool::new(false),
+            told_unproven: AtomicBool::new(false),
+        }
     }
 
     /// Serves it until it ended and everything of it is answered.
@@ -250,7 +259,8 @@ impl<'a> Stream<'a> {
                 if !matches!(committed, Stored::New(_)) {
                     admission.repeat_schemas();
                 }
-                if committed == Stored::Taken {
+                // What an agent's own gaps tell in a place that is stored is not missing.
+                if committed == Stored::Taken && !holds_only_gaps(&batch) {
                     underway.end(Outcome::Taken);
                     return Ok(self.refuse_place(position));
                 }
@@ -258,6 +268,11 @@ impl<'a> Stream<'a> {
                 Ok(ToAgent::Ack(position))
             }
             Answer::Refused { position, why, gap, underway } => {
+                // Its gap has no place here: behind may be another batch, or was. It gets one where the batch comes again.
+                if let (Some(position), Some((_, Stored::Taken | Stored::Unproven))) = (position, &gap) {
+                    underway.end(Outcome::Taken);
+                    return Ok(self.refuse_place(position));
+                }
                 if let Some((gap, committed)) = gap {
                     self.note(&gap, committed);
                 }
@@ -302,6 +317,10 @@ impl<'a> Stream<'a> {
 
     /// Gives a durable batch to the head where it is new, and counts it.
     fn show(&self, batch: &Batch, committed: Stored, line: Line) -> Outcome {
+        if committed == Stored::Unproven && !holds_only_gaps(batch) {
+            self.note_unproven(batch.position);
+            return Outcome::Unproven;
+        }
         let Some(news) = self.note(batch, committed) else { return Outcome::Replayed };
         let (meters, live) = (&self.service.meters, &self.service.live);
         let events = batch.events.len() as u64;
@@ -323,6 +342,17 @@ impl<'a> Stream<'a> {
         Outcome::Stored
     }
 
+    /// It is acked on trust: where its spool was set back by longer than the log is kept, it is lost.
+    fn note_unproven(&self, position: Position) {
+        if !self.told_unproven.swap(true, Ordering::Relaxed) {
+            let Place { agent_id, who, .. } = self.place;
+            tracing::warn!(
+                agent = %agent_id, service = who.service, instance = who.instance, %position,
+                "batches are acked that cannot be compared: what was stored in their places is pruned"
+            );
+        }
+    }
+
     /// Notes a durable batch that is new, and what is missing with it; `None` where it is not.
     fn note(&self, batch: &Batch, committed: Stored) -> Option<News> {
         let Stored::New(news) = committed else { return None };
@@ -336,6 +366,11 @@ impl<'a> Stream<'a> {
         }
         Some(news)
     }
+}
+
+/// Whether an agent tells of losses in it, and of nothing else.
+fn holds_only_gaps(batch: &Batch) -> bool {
+    batch.frames.is_empty() && batch.events.is_empty()
 }
 
 fn refused(position: Option<Position>, why: Refused, underway: Underway) -> Owed {

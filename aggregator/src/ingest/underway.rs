@@ -1,6 +1,6 @@
 //! A batch between its arrival and its outcome: each that came has one outcome, or waits.
 //!
-//! Law: received = stored + replayed + refused + taken + abandoned + waiting, at every moment.
+//! Law: received = stored + replayed + unproven + refused + taken + abandoned + waiting, at every moment.
 
 use crate::meters::IngestMeters;
 use prometheus::{Gauge, IntCounterVec};
@@ -12,6 +12,8 @@ pub(super) enum Outcome {
     Stored,
     /// It was durable already.
     Replayed,
+    /// It was durable already, or its place was: what stood there is pruned.
+    Unproven,
     /// It will not be taken as it is.
     Refused,
     /// Another stands in its place.
@@ -26,6 +28,7 @@ impl Outcome {
         match self {
             Self::Stored => "stored",
             Self::Replayed => "replayed",
+            Self::Unproven => "unproven",
             Self::Refused => "refused",
             Self::Taken => "taken",
         }

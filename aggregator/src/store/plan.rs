@@ -61,7 +61,7 @@ pub(super) struct Plan<'a> {
     pub(super) stored: Vec<Stored>,
     /// The batches to insert, in the group's order.
     pub(super) fresh: Vec<Entry<'a>>,
-    /// The batches whose place is behind: replays, unless another batch stands there.
+    /// The batches whose place is behind: replays, if they are what stands there.
     pub(super) behind: Vec<Entry<'a>>,
     /// The streams that move, each once.
     pub(super) moved: Vec<Moved>,
@@ -121,6 +121,15 @@ pub(super) struct GapEnd {
     pub(super) generation: i64,
     /// The oldest of them.
     pub(super) at: Timestamp,
+}
+
+/// What is stored in a place that is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// A batch with content of this digest.
+    Content(u64),
+    /// It is missing, or was: a batch that is nothing but gaps, or a number within a gap.
+    Gap,
 }
 
 /// What is known of the streams while a group is judged.
@@ -235,16 +244,16 @@ impl Plan<'_> {
         }
     }
 
-    /// Judges the batches whose place is behind by the digests that are stored there. One that holds nothing but gaps has
-    /// none, and is a replay wherever it stands.
-    pub(super) fn compare(&mut self, digests: &HashMap<(Stream, i64), i64>) {
+    /// Judges the batches whose place is behind by what is stored there. Content that comes in the place of a gap is not
+    /// what was lost there, or was found again: either way it is not stored, and needs a place of its own.
+    pub(super) fn compare(&mut self, held: &HashMap<(Stream, i64), Held>) {
         for entry in &self.behind {
-            let stored = digests.get(&(entry.stream, entry.seq)).map(|digest| digest.cast_unsigned());
-            if let (Some(stored), Some(own)) = (stored, entry.row.digest)
-                && stored != own
-            {
-                self.stored[entry.place] = Stored::Taken;
-            }
+            let own = entry.row.digest.map_or(Held::Gap, Held::Content);
+            self.stored[entry.place] = match held.get(&(entry.stream, entry.seq)) {
+                Some(held) if *held == own => Stored::Replay,
+                Some(_) => Stored::Taken,
+                None => Stored::Unproven,
+            };
         }
     }
 
@@ -445,12 +454,13 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_taken_where_another_digest_is_stored_and_not_where_either_is_none() {
-        let rows = [batch(1, 9, 1), batch(1, 9, 2), batch(1, 9, 3), gaps(4, vec![gap(9, 4, 4, "corrupt")])];
-        let mut plan = plan(&rows, standing(4));
-        let stream = rows[0].agent_id;
-        let at = |seq| ((stream, Uuid::from_u128(9)), seq);
-        plan.compare(&HashMap::from([(at(1), 1), (at(2), 77), (at(4), 77)]));
-        assert_eq!(plan.stored, [Stored::Replay, Stored::Taken, Stored::Replay, Stored::Replay]);
+    fn a_place_is_taken_where_something_else_stands_and_unproven_where_nothing_is_left() {
+        let rows = [batch(1, 9, 1), batch(1, 9, 2), batch(1, 9, 3), batch(1, 9, 4), gaps(5, vec![]), gaps(6, vec![])];
+        let mut plan = plan(&rows, standing(6));
+        let at = |seq| ((rows[0].agent_id, Uuid::from_u128(9)), seq);
+        let content = [(at(1), Held::Content(1)), (at(2), Held::Content(77)), (at(6), Held::Content(6))];
+        plan.compare(&content.into_iter().chain([(at(3), Held::Gap), (at(5), Held::Gap)]).collect());
+        use Stored::{Replay, Taken, Unproven};
+        assert_eq!(plan.stored, [Replay, Taken, Taken, Unproven, Replay, Taken]);
     }
 }

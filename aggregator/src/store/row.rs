@@ -4,7 +4,7 @@
 //! SQL has no type for go through [`to_bigint`] and friends, which refuse rather than wrap. [`Moment`] is a
 //! [`Timestamp`] as a column: `timestamptz` on PostgreSQL, `INTEGER` milliseconds on SQLite, exact on both.
 
-use super::plan::{Standing, Stream};
+use super::plan::{Held, Standing, Stream};
 use super::{
     AgentRow, AlertRow, BatchRow, EpochRow, GapRow, InstanceRow, Missing, OutboxRow, RuleRow, SchemaRow, StoreError,
 };
@@ -74,6 +74,16 @@ pub(super) struct RawStanding {
     before_at: Option<Moment>,
     is_past: bool,
     has_open_gaps: bool,
+}
+
+/// What is stored in a place.
+#[derive(sqlx::FromRow)]
+pub(super) struct RawHeld {
+    agent_id: Uuid,
+    epoch: Uuid,
+    seq: i64,
+    digest: Option<i64>,
+    is_gap: bool,
 }
 
 /// A row of `agent_epochs`, for the ledger.
@@ -334,6 +344,15 @@ impl From<RawStanding> for (Stream, Standing) {
             has_open_gaps: raw.has_open_gaps,
         };
         ((raw.agent_id, raw.epoch), standing)
+    }
+}
+
+impl RawHeld {
+    /// The place and what is there; `None` where neither a batch nor a gap is.
+    pub(super) fn into_held(self) -> Option<((Stream, i64), Held)> {
+        let held = self.digest.map(|digest| Held::Content(digest.cast_unsigned()));
+        let held = held.or(self.is_gap.then_some(Held::Gap))?;
+        Some((((self.agent_id, self.epoch), self.seq), held))
     }
 }
 

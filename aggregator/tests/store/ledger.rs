@@ -51,14 +51,31 @@ pub async fn a_place_where_another_batch_is_stored_is_taken(mut database: Databa
     assert_eq!(stored[1..3], [Stored::Taken, Stored::Replay], "{stored:?}");
     database.reopen().await;
     let again = [other(2), whole(1, 9, 2), gap(9, 2, 2, "corrupt"), other(3)];
-    let judged = [Stored::Taken, Stored::Replay, Stored::Replay, Stored::Replay];
-    assert_eq!(database.commit(&again).await, judged, "what is nothing but gaps is a replay on either side");
+    let judged = [Stored::Taken, Stored::Replay, Stored::Taken, Stored::Taken];
+    assert_eq!(database.commit(&again).await, judged, "gaps are no content, and content is no gap");
     assert_eq!(database.replayed(Timestamp::ZERO).await.len(), 3);
 
     database.sql("DELETE FROM agent_epochs", "DELETE FROM monitoring.agent_epochs").await;
     assert_eq!(database.commit(&[other(1), whole(1, 9, 2)]).await, [Stored::Taken, Stored::Replay]);
     database.store.prune(ms(1_000)).await.expect("up");
-    assert_eq!(database.commit(&[other(2)]).await, [Stored::Replay], "nobody can tell any more");
+    assert_eq!(database.commit(&[other(2)]).await, [Stored::Unproven], "nobody can tell any more");
+}
+
+pub async fn content_in_the_place_of_a_gap_is_not_a_replay(mut database: Database) {
+    with_agent(&database).await;
+    let other = |seq| BatchRow { digest: Some(7), payload: b"other".to_vec(), ..whole(1, 9, seq) };
+    let group = [whole(1, 9, 1), gap(9, 2, 3, "corrupt"), other(2), other(3), whole(1, 9, 6)];
+    let stored = database.commit(&group).await;
+    assert_eq!(stored[2..4], [Stored::Taken, Stored::Taken], "within one group as well");
+    database.reopen().await;
+    let late: Vec<BatchRow> = (1..=6).map(other).collect();
+    assert_eq!(database.commit(&late).await, [const { Stored::Taken }; 6], "5 is unexplained: it is missing, too");
+    let again = [gap(9, 2, 3, "corrupt"), gap(9, 4, 4, "refused")];
+    assert_eq!(database.commit(&again).await, [Stored::Replay, Stored::Replay]);
+    database.store.prune(ms(1_000)).await.expect("up");
+    let pruned = [other(1), other(2), gap(9, 2, 3, "corrupt"), gap(9, 1, 1, "corrupt")];
+    let judged = [Stored::Unproven, Stored::Taken, Stored::Replay, Stored::Unproven];
+    assert_eq!(database.commit(&pruned).await, judged, "gaps outlive batches");
 }
 
 pub async fn a_gap_is_stored_with_its_batch_and_ends_by_the_next_sample(mut database: Database) {

@@ -112,7 +112,7 @@ pub const INGEST_BATCHES_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &["outcome"],
-    help: "Batches by outcome: stored, replayed (already stored, acknowledged again), refused, taken (another batch is stored in the place), abandoned (the stream or the database was lost before there was an answer; the agent has them).",
+    help: "Batches by outcome: stored, replayed (already stored, acknowledged again), unproven (acknowledged again, but what was stored in the place is pruned), refused, taken (another batch is stored in the place), abandoned (the stream or the database was lost before there was an answer; the agent has them).",
 };
 /// Batches that wait for an outcome.
 pub const INGEST_WAITING_BATCHES: Metric = Metric {

@@ -2,6 +2,7 @@
 
 use super::fixture::{Weather, until};
 use super::house::{Agent, EPOCH, House, NOW, hello_of, schema};
+use super::wire;
 use crate::store::Store;
 use proto::convert::RawBatch;
 use proto::message::{FromAgent, Position, RefusalReason, ToAgent, Welcome};
@@ -87,6 +88,32 @@ async fn a_batch_whose_place_another_has_is_refused_in_its_place_and_the_stream_
     assert_eq!(house.missing("refused"), 0, "nothing is lost by it");
     // The schema of the batch that was not stored is stored with the next: it is what 4 refers to.
     assert_eq!(house.database.store.load_schemas().await.expect("it is there").len(), 1);
+}
+
+#[tokio::test]
+async fn a_bad_batch_in_the_place_of_a_stored_one_and_a_good_one_in_that_of_a_gap_get_places_of_their_own() {
+    let house = House::new().await;
+    let mut agent = house.run(A).await;
+    let bad = |seq| wire::batch_with(seq, &wire::frames(seq, &wire::schema("9", 0), &[1.0]));
+    agent.send(1, 1.0).await;
+    agent.hear_ack(1).await;
+    agent.say_bytes(bad(2)).await;
+    assert_eq!(agent.hear_refusal().await.reason, RefusalReason::InvalidBatch);
+    let mut restored = house.run(Run(0xc, "pod-a", 2)).await;
+    restored.say_bytes(bad(1)).await;
+    restored.send(2, 2.0).await;
+    for seq in 1..=2 {
+        let refusal = restored.hear_refusal().await;
+        let place = Some(Position { epoch: EPOCH, seq });
+        assert_eq!((refusal.reason, refusal.position), (RefusalReason::PositionTaken, place));
+    }
+    restored.say_bytes(bad(2)).await;
+    assert_eq!(
+        restored.hear_refusal().await.reason,
+        RefusalReason::InvalidBatch,
+        "the same again, and its gap is there"
+    );
+    assert_eq!((house.batches("taken"), house.batches("refused"), house.missing("refused")), (2, 2, 1));
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! Group commit: a handful of round trips for a group of any size.
 //!
 //! ```text
-//! BEGIN · lock where the streams stand, in the order of their keys · insert batches · compare digests · upsert schemas
-//!       · end and insert gaps · insert events · move positions · COMMIT          what there is none of costs nothing
+//! BEGIN · lock where the streams stand, in the order of their keys · insert batches · upsert schemas
+//!       · end and insert gaps · insert events · move positions · compare · COMMIT what there is none of costs nothing
 //! ```
 //! A stream that is new has no row to lock, and inserting it while others are locked could deadlock two aggregators. So
 //! such rows are inserted first, in a statement of their own, and the group begins again.
 
 use super::super::plan::{Definition, Entry, Group, Moved, Plan, Standing, Stream};
-use super::super::row::{Moment, RawStanding, bound, bound_some};
+use super::super::row::{Moment, RawHeld, RawStanding, bound, bound_some};
 use super::super::{BatchRow, StoreError, Stored};
 use super::ledger;
 use proto::event::Event;
@@ -56,11 +56,15 @@ const INSERT_BATCHES: &str = "
     ON CONFLICT (agent_id, epoch, seq) DO NOTHING
     RETURNING agent_id, epoch, seq";
 
-const LOAD_DIGESTS: &str = "
-    SELECT b.agent_id, b.epoch, b.seq, b.digest
-    FROM monitoring.batches b
-    JOIN UNNEST($1::uuid[], $2::uuid[], $3::bigint[]) AS wanted (agent_id, epoch, seq) USING (agent_id, epoch, seq)
-    WHERE b.digest IS NOT NULL";
+// Gaps do not overlap: the last that begins at or before a place is the one that can hold it.
+const LOAD_HELD: &str = "
+    SELECT
+        wanted.agent_id, wanted.epoch, wanted.seq, b.digest,
+        b.seq IS NOT NULL OR coalesce((SELECT g.last_seq FROM monitoring.gaps g
+            WHERE g.agent_id = wanted.agent_id AND g.epoch = wanted.epoch AND g.first_seq <= wanted.seq
+            ORDER BY g.first_seq DESC LIMIT 1) >= wanted.seq, FALSE) AS is_gap
+    FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[]) AS wanted (agent_id, epoch, seq)
+    LEFT JOIN monitoring.batches b USING (agent_id, epoch, seq)";
 
 // Keys in a fixed order against deadlocks; of one key's events the first in the group's order is the one.
 const INSERT_EVENTS: &str = "
@@ -127,8 +131,8 @@ async fn try_commit(
     }
     let mut plan = group.plan(&standings);
     insert_batches(&mut tx, &mut plan).await?;
-    compare_digests(&mut tx, &mut plan).await?;
     if plan.moved.is_empty() {
+        compare(&mut tx, &mut plan).await?;
         tx.rollback().await?;
         return Ok(Some(plan.stored));
     }
@@ -137,6 +141,7 @@ async fn try_commit(
     ledger::insert_gaps(&mut tx, &plan.gaps).await?;
     insert_events(&mut tx, &mut plan).await?;
     move_positions(&mut tx, &plan.moved).await?;
+    compare(&mut tx, &mut plan).await?;
     fail_point::hit("aggregator.inside");
     *sent = Some(plan.stored.clone());
     tx.commit().await?;
@@ -192,17 +197,16 @@ async fn insert_batches(tx: &mut PgTransaction<'_>, plan: &mut Plan<'_>) -> Resu
     Ok(())
 }
 
-/// Tells replays from other batches in the same place. After the inserts, so that it sees those of the group itself.
-async fn compare_digests(tx: &mut PgTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
-    let behind: Vec<&Entry<'_>> = plan.behind.iter().filter(|entry| !entry.row.holds_only_gaps()).collect();
-    if behind.is_empty() {
+/// Tells replays from what is not stored. After the inserts, so that it sees those of the group itself.
+async fn compare(tx: &mut PgTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
+    if plan.behind.is_empty() {
         return Ok(());
     }
-    let (agents, epochs): (Vec<Uuid>, Vec<Uuid>) = behind.iter().map(|entry| entry.stream).unzip();
-    let seqs: Vec<i64> = behind.iter().map(|entry| entry.seq).collect();
-    let query = sqlx::query_as(LOAD_DIGESTS).bind(agents).bind(epochs).bind(seqs);
-    let rows: Vec<(Uuid, Uuid, i64, i64)> = query.fetch_all(&mut **tx).await?;
-    plan.compare(&rows.into_iter().map(|(agent, epoch, seq, digest)| (((agent, epoch), seq), digest)).collect());
+    let (agents, epochs): (Vec<Uuid>, Vec<Uuid>) = plan.behind.iter().map(|entry| entry.stream).unzip();
+    let seqs: Vec<i64> = plan.behind.iter().map(|entry| entry.seq).collect();
+    let query = sqlx::query_as(LOAD_HELD).bind(agents).bind(epochs).bind(seqs);
+    let rows: Vec<RawHeld> = query.fetch_all(&mut **tx).await?;
+    plan.compare(&rows.into_iter().filter_map(RawHeld::into_held).collect());
     Ok(())
 }
 

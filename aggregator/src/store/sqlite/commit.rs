@@ -4,7 +4,7 @@
 //! a JSON array with ids in hexadecimal. Batches go one by one: their payload in hexadecimal would cost more than the hop.
 
 use super::super::plan::{Definition, Entry, Group, Moved, Plan, Standing, Stream};
-use super::super::row::{Moment, RawStanding, bound, bound_some};
+use super::super::row::{Moment, RawHeld, RawStanding, bound, bound_some};
 use super::super::{BatchRow, StoreError, Stored};
 use super::ledger;
 use proto::event::Event;
@@ -41,12 +41,17 @@ const INSERT_BATCH: &str = "
     INSERT INTO batches (agent_id, epoch, seq, received_at, digest, payload) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (agent_id, epoch, seq) DO NOTHING";
 
-const LOAD_DIGESTS: &str = "
-    SELECT b.agent_id, b.epoch, b.seq, b.digest
+// Gaps do not overlap: the last that begins at or before a place is the one that can hold it.
+const LOAD_HELD: &str = "
+    SELECT
+        unhex(wanted.value ->> 0) AS agent_id, unhex(wanted.value ->> 1) AS epoch, wanted.value ->> 2 AS seq, b.digest,
+        b.seq IS NOT NULL OR ifnull((SELECT g.last_seq FROM gaps g
+            WHERE g.agent_id = unhex(wanted.value ->> 0) AND g.epoch = unhex(wanted.value ->> 1)
+                AND g.first_seq <= wanted.value ->> 2
+            ORDER BY g.first_seq DESC LIMIT 1) >= wanted.value ->> 2, FALSE) AS is_gap
     FROM json_each($1) wanted
-    JOIN batches b ON b.agent_id = unhex(wanted.value ->> 0) AND b.epoch = unhex(wanted.value ->> 1)
-        AND b.seq = wanted.value ->> 2
-    WHERE b.digest IS NOT NULL";
+    LEFT JOIN batches b ON b.agent_id = unhex(wanted.value ->> 0) AND b.epoch = unhex(wanted.value ->> 1)
+        AND b.seq = wanted.value ->> 2";
 
 const UPSERT_SCHEMA: &str = "
     INSERT INTO schemas (agent_id, schema_id, definition, refreshed_at) VALUES ($1, $2, $3, $4)
@@ -84,7 +89,6 @@ pub(super) async fn commit(tx: &mut SqliteTransaction<'_>, rows: &[BatchRow]) ->
     }
     let mut plan = group.plan(&standings);
     insert_batches(tx, &mut plan).await?;
-    compare_digests(tx, &mut plan).await?;
     for schema in &plan.schemas {
         upsert_schema(tx, schema).await?;
     }
@@ -92,6 +96,7 @@ pub(super) async fn commit(tx: &mut SqliteTransaction<'_>, rows: &[BatchRow]) ->
     ledger::insert_gaps(tx, &plan.gaps).await?;
     insert_events(tx, &mut plan).await?;
     move_positions(tx, &plan.moved).await?;
+    compare(tx, &mut plan).await?;
     Ok(plan.stored)
 }
 
@@ -134,17 +139,15 @@ async fn insert_batches(tx: &mut SqliteTransaction<'_>, plan: &mut Plan<'_>) -> 
     Ok(())
 }
 
-/// Tells replays from other batches in the same place. After the inserts, so that it sees those of the group itself.
-async fn compare_digests(tx: &mut SqliteTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
-    let behind = plan.behind.iter().filter(|entry| !entry.row.holds_only_gaps());
-    let wanted: Vec<Value> =
-        behind.map(|Entry { stream, seq, .. }| json!([hex(stream.0), hex(stream.1), seq])).collect();
+/// Tells replays from what is not stored. After the inserts, so that it sees those of the group itself.
+async fn compare(tx: &mut SqliteTransaction<'_>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
+    let place = |Entry { stream, seq, .. }: &Entry<'_>| json!([hex(stream.0), hex(stream.1), seq]);
+    let wanted: Vec<Value> = plan.behind.iter().map(place).collect();
     if wanted.is_empty() {
         return Ok(());
     }
-    let query = sqlx::query_as(LOAD_DIGESTS).bind(Value::Array(wanted));
-    let rows: Vec<(Uuid, Uuid, i64, i64)> = query.fetch_all(&mut **tx).await?;
-    plan.compare(&rows.into_iter().map(|(agent, epoch, seq, digest)| (((agent, epoch), seq), digest)).collect());
+    let rows: Vec<RawHeld> = sqlx::query_as(LOAD_HELD).bind(Value::Array(wanted)).fetch_all(&mut **tx).await?;
+    plan.compare(&rows.into_iter().filter_map(RawHeld::into_held).collect());
     Ok(())
 }
 
