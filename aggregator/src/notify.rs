@@ -7,6 +7,9 @@
 //! One task sends, and what is about an alert waits behind an earlier message about it that was put off: who hears of
 //! its end has heard of its beginning. Silences, grouping and escalation come before this stage; more channels stand
 //! beside `webhook`.
+//!
+//! The same task holds the outbox to [`OUTBOX_MAX`], between two messages: none is given up while it is sent. What the
+//! database did is counted once it has answered, and is asked again in the same words until then.
 
 mod webhook;
 
@@ -14,6 +17,7 @@ pub use webhook::Webhook;
 
 use crate::meters::NotifyMeters;
 use crate::store::{OutboxRow, Store, StoreError};
+use proto::sample::Timestamp;
 use runtime::backoff::Backoff;
 use runtime::clock::Clock;
 use runtime::log::chain;
@@ -26,6 +30,12 @@ use uuid::Uuid;
 
 /// Notifications read from the outbox at a time.
 const BATCH: u32 = 20;
+/// Notifications that may wait. Nobody reads ten thousand messages; the oldest are given up, counted and kept as such.
+pub const OUTBOX_MAX: u32 = 10_000;
+/// How often the outbox is held to its bound.
+const SHED: Duration = Duration::from_secs(60);
+/// What becomes of those beyond it: the outcome in the database, and the reason under which they are counted.
+const OUTBOX_FULL: &str = "outbox_full";
 /// How often the outbox is looked at although nobody said so: another aggregator may have written to it.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a notification is tried. An alert that nobody could be told of for a day is history, not news.
@@ -104,8 +114,13 @@ type PutOff = HashMap<(String, String), Duration>;
 struct Memory {
     /// `None` after a start, until it is read.
     put_off: Option<PutOff>,
-    /// A message that has its answer, which the database does not know yet. Nothing is sent meanwhile, so it is one.
-    unrecorded: Option<(Uuid, Answer)>,
+    /// A message that has its answer, and since when, which the database does not know yet. Nothing is sent meanwhile, so
+    /// it is one.
+    unrecorded: Option<(Uuid, Answer, Timestamp)>,
+    /// When the outbox was told to shed, without an answer so far.
+    unshed: Option<Timestamp>,
+    /// When it is to be held to its bound again, monotonic; `None` after a start: at once.
+    shed_at: Option<Duration>,
 }
 
 impl Notifier {
@@ -137,6 +152,7 @@ impl Notifier {
         }
         let mut horizon = self.clock.wall();
         loop {
+            self.shed(memory).await;
             let due = self.store.due_notifications(horizon, BATCH).await?;
             for row in &due {
                 // The rest waits in the outbox: nothing is cut off in the middle for want of time.
@@ -179,7 +195,7 @@ impl Notifier {
         match self.send(row).await {
             Outcome::Finished(answer) => {
                 put_off.remove(&subject);
-                memory.unrecorded = Some((row.id, answer));
+                memory.unrecorded = Some((row.id, answer, self.clock.wall()));
                 self.record(memory).await
             }
             Outcome::PutOff(delay) => {
@@ -192,13 +208,41 @@ impl Notifier {
 
     /// Records the answer that the database does not know yet, where there is one.
     async fn record(&self, memory: &mut Memory) -> Result<(), StoreError> {
-        if let Some((id, Answer { word, outcome })) = memory.unrecorded {
-            self.store.finish_notification(id, word, self.clock.wall()).await?;
+        if let Some((id, Answer { word, outcome }, at)) = memory.unrecorded {
             // Until then it waits.
-            self.meters.finished.with_label_values(&[outcome]).inc();
+            if self.store.finish_notification(id, word, at).await? {
+                self.meters.finished.with_label_values(&[outcome]).inc();
+            } else {
+                tracing::warn!(%id, outcome, "notification was done with meanwhile; does another aggregator send from this outbox?");
+            }
             memory.unrecorded = None;
         }
         Ok(())
+    }
+
+    /// Holds the outbox to its bound, where it is time. A database that does not answer is asked again for the same.
+    async fn shed(&self, memory: &mut Memory) {
+        let now = self.clock.monotonic();
+        if memory.unshed.is_none() && memory.shed_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let at = *memory.unshed.get_or_insert_with(|| self.clock.wall());
+        match self.store.shed_outbox(OUTBOX_MAX, at).await {
+            Ok(shed) => {
+                (memory.unshed, memory.shed_at) = (None, Some(now + SHED));
+                for (channel, notifications) in shed {
+                    self.meters.failed.with_label_values(&[channel.as_str(), OUTBOX_FULL]).inc_by(notifications);
+                    self.meters.finished.with_label_values(&[OUTBOX_FULL]).inc_by(notifications);
+                    tracing::error!(
+                        channel,
+                        notifications,
+                        most = OUTBOX_MAX,
+                        "too many notifications wait; the oldest are given up"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "outbox not held to its bound; trying again"),
+        }
     }
 
     /// Sends a message.

@@ -374,11 +374,12 @@ pub trait Store: Send + Sync {
     async fn outbox_depth(&self) -> Result<(u64, Option<Timestamp>), StoreError>;
 
     /// Records that a notification was accepted, or refused for good (`outcome`: a word), and takes it from the outbox.
-    /// One that does not wait (any more) is left as it is.
-    async fn finish_notification(&self, id: Uuid, outcome: &str, at: Timestamp) -> Result<(), StoreError>;
+    /// One that does not wait (any more) is left as it is. Returns whether it is recorded so, by this call or by the same
+    /// one before, whose answer was lost.
+    async fn finish_notification(&self, id: Uuid, outcome: &str, at: Timestamp) -> Result<bool, StoreError>;
 
-    /// Keeps the newest `keep` notifications that wait; older ones are finished with the outcome `outbox_full`. Returns
-    /// how many those were, by channel.
+    /// Keeps the newest `keep` notifications that wait; older ones are finished `at` then with the outcome `outbox_full`.
+    /// Returns how many those were, by channel: of all calls of the same `at`, of which one may have lost its answer.
     async fn shed_outbox(&self, keep: u32, at: Timestamp) -> Result<Vec<(String, u64)>, StoreError>;
 
     /// Puts a notification off after a failed attempt.

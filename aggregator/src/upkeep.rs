@@ -4,7 +4,7 @@
 //! Two times that a restart needs are written with each pulse: when we lived last, so that an agent that was silent then
 //! is not taken for alive, and how far the clock was believed (`trust`), by which alone anything is deleted.
 //!
-//! Limits: [`OUTBOX_MAX`], and the ages of the configuration's `retention`.
+//! Limits: the ages of the configuration's `retention`.
 
 pub mod trust;
 
@@ -33,10 +33,6 @@ const PULSE: Duration = Duration::from_secs(10);
 const PULSE_MAX: Duration = Duration::from_secs(5);
 /// How often the database is pruned.
 const PRUNE: Duration = Duration::from_secs(600);
-/// How often the outbox is held to its bound.
-const SHED: Duration = Duration::from_secs(60);
-/// Notifications that may wait. Nobody reads ten thousand messages; the oldest are given up, counted and kept as such.
-pub const OUTBOX_MAX: u32 = 10_000;
 
 /// See the module.
 pub struct Upkeep {
@@ -69,7 +65,6 @@ impl Upkeep {
             () = self.look() => {}
             () = self.keep_pulse() => {}
             () = self.keep_pruning() => {}
-            () = self.keep_shedding() => {}
             () = stop.cancelled() => {}
         }
     }
@@ -103,13 +98,6 @@ impl Upkeep {
         loop {
             self.prune().await;
             tokio::time::sleep(PRUNE).await;
-        }
-    }
-
-    async fn keep_shedding(&self) {
-        loop {
-            self.shed().await;
-            tokio::time::sleep(SHED).await;
         }
     }
 
@@ -174,24 +162,6 @@ impl Upkeep {
             tracing::info!(batches, notifications, alerts, agents, events, "database pruned");
         }
         Ok(())
-    }
-
-    async fn shed(&self) {
-        match self.store.shed_outbox(OUTBOX_MAX, self.clock.wall()).await {
-            Ok(shed) => {
-                for (channel, notifications) in shed {
-                    self.meters.notify.failed.with_label_values(&[&channel, "outbox_full"]).inc_by(notifications);
-                    self.meters.notify.finished.with_label_values(&["outbox_full"]).inc_by(notifications);
-                    tracing::error!(
-                        channel,
-                        notifications,
-                        most = OUTBOX_MAX,
-                        "too many notifications wait; the oldest are given up"
-                    );
-                }
-            }
-            Err(error) => tracing::warn!(error = chain(&error), "outbox not looked at; trying again later"),
-        }
     }
 
     /// Looks at the clocks: how far the wall clock is believed.

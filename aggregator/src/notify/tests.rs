@@ -442,3 +442,79 @@ async fn the_notifier_sends_when_the_bell_rings_and_outlives_a_database_that_is_
     stop.cancel();
     ended.await.expect("it ends");
 }
+
+impl Post {
+    /// The rules make so many messages at once.
+    async fn make_many(&mut self, count: u32) {
+        let now = self.clock.wall();
+        let made = |number: u128| OutboxRow {
+            id: Uuid::from_u128(number),
+            channel: "webhook".into(),
+            body: json!({"groupKey": "many", "text": number.to_string()}),
+            created_at: now,
+            attempts: 0,
+            next_attempt_at: now,
+        };
+        let outbox = (1..=u128::from(count)).map(|n| made(self.made + n)).collect();
+        self.made += u128::from(count);
+        let evaluation =
+            EvaluationRow { rule_key: "g/many/0".into(), evaluated_at: now, outbox, ..EvaluationRow::default() };
+        self.database.store.save_evaluation(&evaluation).await.expect("it is there");
+    }
+
+    /// What the outbox does to hold itself to its bound, and nothing else.
+    async fn shed(&mut self) {
+        self.notifier.shed(&mut self.memory).await;
+    }
+}
+
+#[tokio::test]
+async fn notifications_beyond_the_outboxs_bound_are_given_up_and_counted() {
+    let mut post = Post::new().await;
+    post.make_many(OUTBOX_MAX + 3).await;
+    post.shed().await;
+    assert_eq!(post.waiting().await, u64::from(OUTBOX_MAX));
+    assert_eq!((post.failed("webhook", "outbox_full"), post.finished("outbox_full").await), (3, 3));
+    post.make_many(2).await;
+    post.shed().await;
+    assert_eq!(post.finished("outbox_full").await, 3, "it is not time again");
+    post.clock.advance(SHED);
+    post.shed().await;
+    assert_eq!(post.finished("outbox_full").await, 5);
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_counted_once_although_the_answer_to_that_was_lost() {
+    let mut post = Post::new().await;
+    post.make_many(OUTBOX_MAX + 3).await;
+    post.database.store.turn(Weather::Deaf);
+    post.shed().await;
+    assert_eq!(post.failed("webhook", "outbox_full"), 0, "nobody knows yet");
+    post.clock.advance(SECOND);
+    post.make_many(1).await;
+    post.shed().await;
+    assert_eq!((post.failed("webhook", "outbox_full"), post.finished("outbox_full").await), (4, 4));
+}
+
+#[tokio::test]
+async fn a_message_is_counted_once_although_the_answer_to_its_record_was_lost() {
+    let mut post = Post::new().await;
+    post.make("A", "fires").await;
+    post.memory.unrecorded = Some((Uuid::from_u128(1), Answer::new("sent"), START));
+    post.database.store.turn(Weather::Deaf);
+    assert!(post.notifier.record(&mut post.memory).await.is_err());
+    post.clock.advance(SECOND);
+    post.notifier.record(&mut post.memory).await.expect("it answers");
+    assert_eq!((post.finished("sent").await, post.waiting().await), (1, 0));
+}
+
+#[tokio::test]
+async fn a_message_that_was_given_up_while_it_was_sent_has_one_outcome() {
+    let mut post = Post::new().await;
+    post.make("A", "fires").await;
+    post.memory.unrecorded = Some((Uuid::from_u128(1), Answer::new("sent"), START));
+    post.make_many(OUTBOX_MAX).await;
+    post.shed().await;
+    post.notifier.record(&mut post.memory).await.expect("it answers");
+    assert_eq!((post.finished("sent").await, post.finished("outbox_full").await), (0, 1));
+}

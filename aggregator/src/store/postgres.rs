@@ -153,10 +153,16 @@ const DUE_NOTIFICATIONS: &str = "
     ORDER BY ordinal LIMIT $2";
 
 const FINISH_NOTIFICATION: &str = "
-    WITH gone AS (DELETE FROM monitoring.outbox WHERE id = $1 RETURNING *)
-    INSERT INTO monitoring.notifications (id, channel, body, created_at, finished_at, outcome, attempts)
-    SELECT id, channel, body, created_at, $2, $3, attempts + 1 FROM gone
-    ON CONFLICT (id) DO NOTHING";
+    WITH gone AS (
+        DELETE FROM monitoring.outbox WHERE id = $1 RETURNING *
+    ), kept AS (
+        INSERT INTO monitoring.notifications (id, channel, body, created_at, finished_at, outcome, attempts)
+        SELECT id, channel, body, created_at, $2, $3, attempts + 1 FROM gone
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id
+    )
+    SELECT EXISTS (SELECT FROM kept)
+        OR EXISTS (SELECT FROM monitoring.notifications WHERE id = $1 AND finished_at = $2 AND outcome = $3)";
 
 #[async_trait::async_trait]
 impl Store for PostgresStore {
@@ -286,9 +292,10 @@ impl Store for PostgresStore {
         Ok((depth.unsigned_abs(), next.map(|at| at.0)))
     }
 
-    async fn finish_notification(&self, id: Uuid, outcome: &str, at: Timestamp) -> Result<(), StoreError> {
-        let statement = sqlx::query(FINISH_NOTIFICATION).bind(id).bind(Moment(at)).bind(outcome);
-        self.execute(statement).await.map(drop)
+    async fn finish_notification(&self, id: Uuid, outcome: &str, at: Timestamp) -> Result<bool, StoreError> {
+        let query = sqlx::query_as(FINISH_NOTIFICATION).bind(id).bind(Moment(at)).bind(outcome);
+        let rows: Vec<(bool,)> = self.fetch(query).await?;
+        Ok(rows.first().is_some_and(|row| row.0))
     }
 
     async fn shed_outbox(&self, keep: u32, at: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {

@@ -125,6 +125,9 @@ const KEEP_NOTIFICATION: &str = "
     SELECT id, channel, body, created_at, $2, $3, attempts + 1 FROM outbox WHERE id = $1
     ON CONFLICT (id) DO NOTHING";
 
+const IS_NOTIFICATION_KEPT: &str =
+    "SELECT EXISTS (SELECT 1 FROM notifications WHERE id = $1 AND finished_at = $2 AND outcome = $3)";
+
 #[async_trait::async_trait]
 impl Store for SqliteStore {
     async fn ping(&self) -> Result<String, StoreError> {
@@ -262,11 +265,14 @@ impl Store for SqliteStore {
         Ok((depth.unsigned_abs(), next.map(|at| at.0)))
     }
 
-    async fn finish_notification(&self, id: Uuid, outcome: &str, at: Timestamp) -> Result<(), StoreError> {
+    async fn finish_notification(&self, id: Uuid, outcome: &str, at: Timestamp) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query(KEEP_NOTIFICATION).bind(id).bind(Moment(at)).bind(outcome).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(&mut *tx).await?;
-        Ok(tx.commit().await?)
+        let kept = sqlx::query_scalar(IS_NOTIFICATION_KEPT).bind(id).bind(Moment(at)).bind(outcome);
+        let kept = kept.fetch_one(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(kept)
     }
 
     async fn shed_outbox(&self, keep: u32, at: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {

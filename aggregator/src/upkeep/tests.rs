@@ -246,28 +246,3 @@ async fn an_agent_that_goes_silent_is_followed_by_a_pulse_so_that_a_restart_know
     upkeep.sweep();
     assert!(upkeep.silenced.notified().now_or_never().is_some(), "the next pulse does not wait for its time");
 }
-
-#[tokio::test]
-async fn notifications_beyond_the_outboxs_bound_are_given_up_and_counted() {
-    let ground = Ground::new().await;
-    let made = |number: u32| crate::store::OutboxRow {
-        id: Uuid::from_u128(number.into()),
-        channel: "webhook".into(),
-        body: serde_json::Value::Null,
-        created_at: START,
-        attempts: 0,
-        next_attempt_at: START,
-    };
-    let evaluation = crate::store::EvaluationRow {
-        rule_key: "g/r/0".into(),
-        evaluated_at: START,
-        outbox: (0..OUTBOX_MAX + 3).map(made).collect(),
-        ..crate::store::EvaluationRow::default()
-    };
-    ground.database.store.save_evaluation(&evaluation).await.expect("it is there");
-    ground.upkeep().shed().await;
-    let (depth, _) = ground.database.store.outbox_depth().await.expect("it is there");
-    assert_eq!(depth, u64::from(OUTBOX_MAX));
-    assert_eq!(ground.meters.notify.failed.with_label_values(&["webhook", "outbox_full"]).get(), 3);
-    assert_eq!(ground.meters.notify.finished.with_label_values(&["outbox_full"]).get(), 3);
-}

@@ -65,8 +65,11 @@ pub async fn of_too_many_notifications_the_newest_wait_on_and_the_others_are_his
     made[4].created_at = ms(2);
     database.store.save_evaluation(&EvaluationRow { outbox: made, ..evaluation("a", 1) }).await.expect("saved");
     assert_eq!(database.store.shed_outbox(5, ms(50)).await.expect("up"), []);
-    let shed = database.store.shed_outbox(2, ms(50)).await.expect("up");
-    assert_eq!(shed, [("outro".to_string(), 1), ("plantao".to_string(), 2)]);
+    for _the_answer_may_be_lost in 0..2 {
+        let shed = database.store.shed_outbox(2, ms(50)).await.expect("up");
+        assert_eq!(shed, [("outro".to_string(), 1), ("plantao".to_string(), 2)]);
+    }
+    assert_eq!(database.store.shed_outbox(2, ms(51)).await.expect("up"), []);
     let left = database.store.due_notifications(ms(1_000), 9).await.expect("up");
     assert_eq!(left.iter().map(|row| row.id.as_u128()).collect::<Vec<_>>(), [4, 5]);
     assert_eq!(database.count("notifications WHERE outcome = 'outbox_full' AND attempts = 0").await, 3);

@@ -183,13 +183,14 @@ pub async fn a_deferred_notification_waits_and_a_finished_one_is_history(mut dat
     let deferred = OutboxRow { attempts: 3, next_attempt_at: ms(500), ..notification(1, 10) };
     assert_eq!(database.store.due_notifications(ms(500), 9).await.expect("up")[0], deferred);
 
-    database.store.finish_notification(id(1), "accepted", ms(501)).await.expect("finished");
-    database.store.finish_notification(id(2), "refused", ms(502)).await.expect("finished");
+    assert!(database.store.finish_notification(id(1), "accepted", ms(501)).await.expect("finished"));
+    assert!(database.store.finish_notification(id(2), "refused", ms(502)).await.expect("finished"));
     assert_eq!(database.store.outbox_depth().await.expect("up"), (0, None));
-    // Late words about what is finished, or never was, change nothing.
-    database.store.finish_notification(id(1), "refused", ms(600)).await.expect("nothing");
+    // The same word again is true; late words about what is finished, or never was, change nothing.
+    assert!(database.store.finish_notification(id(1), "accepted", ms(501)).await.expect("nothing"));
+    assert!(!database.store.finish_notification(id(1), "refused", ms(600)).await.expect("nothing"));
     database.store.defer_notification(id(1), 9, ms(600)).await.expect("nothing");
-    database.store.finish_notification(id(3), "accepted", ms(600)).await.expect("nothing");
+    assert!(!database.store.finish_notification(id(3), "accepted", ms(600)).await.expect("nothing"));
     assert_eq!(database.count("notifications WHERE outcome = 'accepted' AND attempts = 4").await, 1);
     assert_eq!(database.count("notifications WHERE outcome = 'refused' AND attempts = 1").await, 1);
     assert_eq!(database.count("notifications").await, 2);

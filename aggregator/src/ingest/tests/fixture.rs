@@ -272,7 +272,8 @@ impl Store for Faults {
 
     async fn shed_outbox(&self, keep: u32, at: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {
         self.enter().await?;
-        self.inner.shed_outbox(keep, at).await
+        let shed = self.inner.shed_outbox(keep, at).await?;
+        self.leave(shed)
     }
 
     async fn save_evaluation(&self, evaluation: &EvaluationRow) -> Result<(), StoreError> {
@@ -304,9 +305,10 @@ impl Store for Faults {
         self.inner.outbox_depth().await
     }
 
-    async fn finish_notification(&self, id: Uuid, outcome: &str, at: Timestamp) -> Result<(), StoreError> {
+    async fn finish_notification(&self, id: Uuid, outcome: &str, at: Timestamp) -> Result<bool, StoreError> {
         self.enter().await?;
-        self.inner.finish_notification(id, outcome, at).await
+        let kept = self.inner.finish_notification(id, outcome, at).await?;
+        self.leave(kept)
     }
 
     async fn defer_notification(&self, id: Uuid, attempts: u32, next: Timestamp) -> Result<(), StoreError> {

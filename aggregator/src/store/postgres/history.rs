@@ -50,8 +50,12 @@ const SHED_OUTBOX: &str = "
         INSERT INTO monitoring.notifications (id, channel, body, created_at, finished_at, outcome, attempts)
         SELECT id, channel, body, created_at, $2, 'outbox_full', attempts FROM shed
         ON CONFLICT (id) DO NOTHING
+    ), counted AS (
+        SELECT channel FROM shed
+        UNION ALL
+        SELECT channel FROM monitoring.notifications WHERE finished_at = $2 AND outcome = 'outbox_full'
     )
-    SELECT channel, count(*) FROM shed GROUP BY channel ORDER BY channel";
+    SELECT channel, count(*) FROM counted GROUP BY channel ORDER BY channel";
 
 pub(super) async fn prune(store: &PostgresStore, before: &HistoryBefore) -> Result<PrunedHistory, StoreError> {
     let notifications = in_steps(store, PRUNE_NOTIFICATIONS, before.notifications).await?;

@@ -42,8 +42,11 @@ const KEEP_SHED: &str = "
 
 const SHED: &str = "
     DELETE FROM outbox WHERE ordinal IN (
-        SELECT ordinal FROM outbox ORDER BY ordinal DESC LIMIT -1 OFFSET $1)
-    RETURNING channel";
+        SELECT ordinal FROM outbox ORDER BY ordinal DESC LIMIT -1 OFFSET $1)";
+
+const COUNT_SHED: &str = "
+    SELECT channel, count(*) FROM notifications WHERE finished_at = $1 AND outcome = 'outbox_full'
+    GROUP BY channel ORDER BY channel";
 
 pub(super) async fn prune(store: &SqliteStore, before: &HistoryBefore) -> Result<PrunedHistory, StoreError> {
     let notifications = in_steps(store, PRUNE_NOTIFICATIONS, before.notifications).await?;
@@ -73,10 +76,7 @@ pub(super) async fn shed_outbox(
     at: Timestamp,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     sqlx::query(KEEP_SHED).bind(Moment(at)).bind(i64::from(keep)).execute(&mut **tx).await?;
-    let shed: Vec<String> = sqlx::query_scalar(SHED).bind(i64::from(keep)).fetch_all(&mut **tx).await?;
-    let mut counted = std::collections::BTreeMap::<String, u64>::new();
-    for channel in shed {
-        *counted.entry(channel).or_default() += 1;
-    }
-    Ok(counted.into_iter().collect())
+    sqlx::query(SHED).bind(i64::from(keep)).execute(&mut **tx).await?;
+    let shed: Vec<(String, i64)> = sqlx::query_as(COUNT_SHED).bind(Moment(at)).fetch_all(&mut **tx).await?;
+    Ok(shed.into_iter().map(|(channel, count)| (channel, count.unsigned_abs())).collect())
 }
