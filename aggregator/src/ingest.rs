@@ -146,6 +146,7 @@ impl IngestService {
             Ok(welcome) => self.run(&place, welcome, &mut inbound, &out).await,
             Err(refusal) => tell(&out, refusal),
         }
+        self.streams.while_newest(&place, || self.live.disconnected(place.agent_id));
         self.streams.forget(&place);
     }
 

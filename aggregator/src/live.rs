@@ -42,7 +42,7 @@ pub use clock_offset::ClockOffset;
 pub use gaps::{GAPS_PER_NAME_MAX, Gaps};
 pub use report::{is_own, is_reported};
 
-/// A silent agent stays in the service discovery for this long, so that `up == 0` can fire.
+/// A silent agent whose stream has ended stays in the service discovery for this long, so that `up == 0` can fire.
 pub const LOST_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Agents known at a time, those of the last day that are gone included: two rollouts of every stream there may be.
 pub const AGENTS_MAX: usize = 20_000;
@@ -159,7 +159,15 @@ impl Live {
         };
         let clock = ClockOffset::at_hello(hello.wall, now);
         let gone_before = Duration::ZERO;
-        let agent = Agent { row: row.clone(), state: State::Up, seen_at: now, gone_before, appended_at: now, clock };
+        let agent = Agent {
+            row: row.clone(),
+            state: State::Up,
+            seen_at: now,
+            gone_before,
+            appended_at: now,
+            is_connected: true,
+            clock,
+        };
         let was_up = known.is_some_and(|known| known.state == State::Up);
         if known.is_some_and(|known| known.origin().labels != agent.origin().labels) {
             // It has another name now: what it reported under the old one has ended.
@@ -261,6 +269,13 @@ impl Live {
         }
     }
 
+    /// Notes that an agent's stream has ended, and none has come in its place.
+    pub fn disconnected(&self, agent_id: Uuid) {
+        if let Some(agent) = self.lock().agents.get_mut(&agent_id) {
+            agent.is_connected = false;
+        }
+    }
+
     /// Notes a goodbye: the agent's series end.
     pub fn goodbye(&self, agent_id: Uuid) {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
@@ -277,7 +292,7 @@ impl Live {
         self.changed.notify_one();
     }
 
-    /// Forgets agents that are gone for a day, finds those that went silent, ends their series, finds sources
+    /// Forgets agents that are gone for a day (one whose stream stands is not: what it sends then must find it), finds those that went silent, ends their series, finds sources
     /// that fell behind, and reports which agents are up. Returns those newly silent.
     pub fn sweep(&self) -> Vec<Agent> {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
@@ -287,7 +302,7 @@ impl Live {
             let inner = &mut *guard;
             inner.look_at_clock(wall, now);
             // A pod has a new agent each time it is rolled out; the database remembers them all.
-            inner.agents.retain(|_, agent| agent.state == State::Up || agent.gone_for(now) < LOST_KEPT);
+            inner.agents.retain(|_, agent| agent.state == State::Up || !agent.is_lost(now));
             let agents = inner.agents.len();
             for agent in inner.agents.values_mut().filter(|agent| agent.state == State::Up) {
                 let reconnect = inner.awaiting.time_to_return(agent.row.agent_id, agents);

@@ -1,6 +1,6 @@
 //! A known agent and what it is doing.
 
-use super::ClockOffset;
+use super::{ClockOffset, LOST_KEPT};
 use crate::store::AgentRow;
 use proto::name::Label;
 use proto::sample::Timestamp;
@@ -37,6 +37,8 @@ pub struct Agent {
     pub gone_before: Duration,
     /// When samples came last, or it said hello, monotonic.
     pub appended_at: Duration,
+    /// Whether its stream stands, as far as we know. It may be silent all the same.
+    pub is_connected: bool,
     /// How far its clock is ahead of ours.
     pub clock: ClockOffset,
 }
@@ -60,7 +62,8 @@ impl Agent {
     /// An agent that the database knows, as it was when we ended. We began at the monotonic time `now`.
     pub(super) fn kept(row: AgentRow, ended_at: Timestamp, now: Duration) -> Self {
         let (gone_before, clock) = (ended_at.since(row.last_seen), ClockOffset::default());
-        let mut agent = Self { row, state: State::Up, seen_at: now, gone_before, appended_at: now, clock };
+        let mut agent =
+            Self { row, state: State::Up, seen_at: now, gone_before, appended_at: now, is_connected: false, clock };
         if agent.row.stopped_at.is_some() {
             agent.state = State::Stopped;
         } else if gone_before > agent.silent_after() {
@@ -72,6 +75,12 @@ impl Agent {
     /// How long ago its last sign of life was, in time that we ran. No clock that is set changes it.
     pub fn gone_for(&self, now: Duration) -> Duration {
         self.gone_before.saturating_add(now.saturating_sub(self.seen_at))
+    }
+
+    /// Whether it is gone for so long that nobody waits for it: its stream does not stand, and its last sign of life was a
+    /// day ago.
+    pub fn is_lost(&self, now: Duration) -> bool {
+        !self.is_connected && self.gone_for(now) >= LOST_KEPT
     }
 
     /// Notes a sign of life.

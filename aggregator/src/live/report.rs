@@ -3,7 +3,7 @@
 //! It is looked at once a second and said when it is news, and again every [`SAID_AGAIN`]: said every second, the two
 //! series of an agent would take 32 KiB of the head, as much as all else that an idle agent costs.
 
-use super::{Agent, Inner, LOST_KEPT, OURSELVES, State};
+use super::{Agent, Inner, OURSELVES, State};
 use proto::catalog::{AGENT_CLOCK_OFFSET_SECONDS, AGENT_UP, Metric};
 use proto::convert::SchemaBytes;
 use proto::name::SeriesKey;
@@ -77,7 +77,7 @@ impl Inner {
 /// Whether `monitoring_agent_up` speaks of the agent at the monotonic time `now`: it did not say goodbye, and is not lost
 /// for more than a day.
 pub fn is_reported(agent: &Agent, now: Duration) -> bool {
-    agent.state != State::Stopped && agent.gone_for(now) < LOST_KEPT
+    agent.state != State::Stopped && !agent.is_lost(now)
 }
 
 /// Whether the metric is one that we report of the agents, so that no silence of theirs hides it.

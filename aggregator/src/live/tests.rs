@@ -322,6 +322,7 @@ fn of_two_agents_of_one_name_the_one_that_is_up_speaks() {
 fn an_agent_that_is_lost_for_a_day_is_no_longer_spoken_of() {
     let room = Room::new();
     room.hello(1);
+    room.live.disconnected(id(1));
     room.clock.advance(23 * 3600 * SECOND);
     assert_eq!(room.up(), [shown("agenda-1", 0.0)]);
     room.clock.advance(3600 * SECOND);
@@ -496,11 +497,28 @@ fn an_agent_that_is_gone_for_a_day_is_forgotten_and_one_that_is_up_is_not() {
     room.hello(1);
     room.hello(2);
     room.live.goodbye(id(1));
+    room.live.disconnected(id(1));
     room.clock.advance(LOST_KEPT);
     room.send(2, 1.0);
     room.live.sweep();
     assert!(room.live.agent(id(1)).is_none());
     assert_eq!(room.state(2), State::Up);
+}
+
+#[test]
+fn an_agent_that_sends_nothing_for_days_is_known_while_its_stream_stands() {
+    let room = Room::new();
+    room.hello(1);
+    room.clock.advance(3 * LOST_KEPT);
+    assert_eq!(room.up(), [shown("agenda-1", 0.0)], "it is silent, and still spoken of");
+    room.clock.advance(SECOND);
+    assert_eq!((room.send(1, 1.0).kept, room.state(1)), (1, State::Up));
+    room.live.disconnected(id(1));
+    room.clock.advance(LOST_KEPT);
+    room.live.sweep();
+    assert_eq!(room.state(1), State::Silent, "a day after it was seen last");
+    room.live.sweep();
+    assert!(room.live.agent(id(1)).is_none());
 }
 
 #[test]

@@ -366,6 +366,7 @@ async fn discovery_keeps_a_lost_agent_for_a_day_and_forgets_a_stopped_one_at_onc
     };
     house.pages.live.goodbye(first);
     assert_eq!(listed().await, [second.to_string()]);
+    house.pages.live.disconnected(second);
     house.clock.advance(crate::live::LOST_KEPT.saturating_sub(Duration::from_secs(1)));
     house.pages.live.sweep();
     assert_eq!(listed().await, [second.to_string()], "up == 0 can still fire");

@@ -94,6 +94,20 @@ async fn an_agent_that_breaks_off_becomes_silent_after_three_intervals_and_comes
 }
 
 #[tokio::test]
+async fn an_agent_is_connected_while_its_newest_stream_stands() {
+    let house = House::new().await;
+    let is_connected = |id| house.live.agent(id).is_some_and(|known| known.is_connected);
+    let mut older = house.agent(1).await;
+    let mut newer = house.agent(1).await;
+    while older.hear().await.is_some() {}
+    until("the older has ended", || house.meters.ingest.streams.get() == 1.0).await;
+    assert!(is_connected(newer.id), "the older's end is not its own");
+    newer.hang_up();
+    assert_eq!(newer.hear().await, None);
+    until("it is noted", || !is_connected(newer.id)).await;
+}
+
+#[tokio::test]
 async fn an_older_streams_goodbye_does_not_stop_an_agent_that_is_back() {
     let house = House::new().await;
     let mut older = house.agent(1).await;
