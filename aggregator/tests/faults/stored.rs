@@ -1,8 +1,9 @@
 //! What the aggregator has stored, and the laws that it must obey whatever was done to both programs: each epoch's numbers
-//! from 1 on, none twice and none left out but by a gap that says so; and each pass of the host's once. Which events are
-//! there is for the oracle to judge.
+//! from 1 on, none twice and none left out but by a gap that says so; each pass of the host's once; and in the table of
+//! events the events of the batches. Whether those are the right ones, each once, is for the oracle to judge.
 
-use proto::convert::{RawBatch, SchemaBytes};
+use crate::oracle::Oracle;
+use proto::convert::{RawBatch, SchemaBytes, encode_events};
 use proto::event::Event;
 use proto::message::Position;
 use proto::sample::{Schema, SchemaId, Timestamp};
@@ -41,8 +42,6 @@ pub struct Contents {
     pub passes: usize,
     /// The table of events, row for row.
     pub events: Vec<Event>,
-    /// Events in the batches: one that was handed in again, because its answer was lost, may have come in two.
-    pub delivered: usize,
 }
 
 impl Stored {
@@ -126,7 +125,7 @@ impl Stored {
     pub fn check(mut self) -> Result<Contents, String> {
         let mut contents = Contents { batches: self.rows.len(), ..Contents::default() };
         let (mut expected, mut seen) = (Position { epoch: 0, seq: 0 }, HashSet::new());
-        let mut last = HashMap::new();
+        let (mut last, mut in_batches) = (HashMap::new(), HashMap::new());
         for StoredBatch { position, payload } in &self.rows {
             let raw = RawBatch::from_record(payload, *position);
             let batch = raw.and_then(|raw| raw.resolve(&mut self.schemas)).map_err(|e| format!("{position}: {e}"))?;
@@ -148,7 +147,8 @@ impl Stored {
                     }
                 }
             }
-            contents.delivered += batch.events.len();
+            // One that was handed in again, because its answer was lost, may stand in two.
+            in_batches.extend(batch.events.into_iter().map(|event| (event.idempotency_key.clone(), event)));
         }
         if last != self.positions {
             return Err(format!("the log ends at {last:?}, the epochs at {:?}", self.positions));
@@ -157,9 +157,66 @@ impl Stored {
             return Err(format!("the agent says {} records are lost, the ledger {}", contents.lost, self.ledger));
         }
         contents.passes = seen.len();
-        self.events.sort_by(|a, b| a.idempotency_key.cmp(&b.idempotency_key));
-        self.events.dedup(); // TEMP
+        check_events(&in_batches, &self.events)?;
         contents.events = self.events;
         Ok(contents)
     }
+}
+
+/// Each event of the batches is in the table, and the reverse. How often is not asked here.
+fn check_events(in_batches: &HashMap<String, Event>, table: &[Event]) -> Result<(), String> {
+    let stored: HashMap<&String, &Event> = table.iter().map(|event| (&event.idempotency_key, event)).collect();
+    if let Some(event) = in_batches.values().find(|event| stored.get(&event.idempotency_key) != Some(event)) {
+        return Err(format!("a batch has {event:?}, the table has not"));
+    }
+    if let Some(event) = table.iter().find(|event| in_batches.get(&event.idempotency_key) != Some(event)) {
+        return Err(format!("the table has {event:?}, and no batch has it"));
+    }
+    Ok(())
+}
+
+// === tests ===
+
+/// An aggregator that has stored a batch with each of `batches`, and these `rows` of events.
+fn stored(batches: &[&Event], rows: &[&Event]) -> Stored {
+    let mut stored = Stored::default();
+    let epoch = Uuid::from_u128(1);
+    for (seq, event) in (1..).zip(batches) {
+        stored.keep_batch(epoch, seq, encode_events(&[(*event).clone()]).expect("small"));
+        stored.keep_position(epoch, seq);
+    }
+    for row in rows.iter().copied().cloned() {
+        stored.keep_event(row.kind, row.clinic_id, row.occurred_at.as_millis(), row.idempotency_key);
+    }
+    stored
+}
+
+#[test]
+fn a_row_that_stands_twice_comes_to_the_oracle_twice() {
+    let oracle = Oracle::new(7);
+    let id = oracle.issue();
+    let event = oracle.event(id);
+    let contents = stored(&[&event, &event], &[&event, &event]).check().expect("how often is for the oracle");
+    assert_eq!(oracle.judge(contents.events).doubled, [id]);
+}
+
+#[test]
+fn a_batch_that_stands_twice_is_no_log() {
+    let event = Oracle::new(7).event(0);
+    let mut doubled = stored(&[&event, &event], &[&event]);
+    let payload = doubled.rows[0].payload.clone();
+    doubled.rows.insert(1, StoredBatch { payload, ..doubled.rows[0] });
+    let why = doubled.check().expect_err("a number stands twice");
+    assert!(why.contains("stands in its place"), "{why}");
+}
+
+#[test]
+fn the_table_of_events_has_what_the_batches_have_and_nothing_else() {
+    let oracle = Oracle::new(7);
+    let (one, other) = (oracle.event(0), oracle.event(1));
+    assert!(stored(&[&one, &other], &[&one, &other]).check().is_ok());
+    let absent = stored(&[&one, &other], &[&one]).check().expect_err("a row is missing");
+    assert!(absent.contains("the table has not"), "{absent}");
+    let invented = stored(&[&one], &[&one, &other]).check().expect_err("a row has no batch");
+    assert!(invented.contains("no batch has it"), "{invented}");
 }
