@@ -8,7 +8,7 @@
 //!
 //! A rule whose evaluation fails is counted and shown, and harms no other. What an agent reports that is not heard of is
 //! not looked at, and what is missing of it neither ends nor delays anything: `docs/adr/0008-silence-is-no-answer.md`. The
-//! same holds of what lies over a gap: `docs/adr/0012-over-a-gap-a-rule-is-unknown.md`.
+//! same holds of what lies over a gap: `docs/adr/0014-over-a-gap-a-rule-is-unknown.md`.
 //!
 //! | file | what it holds |
 //! |---|---|
