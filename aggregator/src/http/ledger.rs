@@ -3,6 +3,9 @@
 //! An answer is a row of spans. A gap lies between the samples around it; where several lie between the same two, or
 //! their times overlap, each has a span of its own. Numbers are exact, times are those of the samples.
 //!
+//! `complete` and `missing_records` speak of all the time from `from` to `to`; the spans begin at `spans_from`, which is later
+//! where the answer is `truncated`.
+//!
 //! Limit: [`GAPS_MAX`].
 
 use super::Shared;
@@ -55,11 +58,13 @@ pub(super) async fn show(
 fn to_json(mut ledger: Ledger, from: Option<Timestamp>, to: Timestamp) -> Value {
     let most = GAPS_MAX as usize;
     let is_cut = ledger.gaps.len() > most || ledger.epochs.len() > most;
-    // Of what was left out nothing is known here: the answer begins where what it has begins.
-    let cut = (ledger.gaps.len() > most).then(|| ledger.gaps.remove(0)).and_then(|gap| gap.missing.until_at);
+    // Of what was left out nothing is known here: the spans begin where its newest gap ends, or began where it has no end.
+    let cut = (ledger.gaps.len() > most).then(|| ledger.gaps.remove(0).missing);
+    let cut = cut.and_then(|missing| missing.until_at.or(missing.from_at));
     let since = known_since(&ledger);
-    let begin = [Some(since), from, cut].into_iter().flatten().max().unwrap_or(since).min(to);
-    let spans = spans(&ledger, begin, to);
+    let begin = from.map_or(since, |from| from.max(since)).min(to);
+    let spans_from = cut.map_or(begin, |cut| cut.max(begin)).min(to);
+    let spans = spans(&ledger, spans_from, to);
     let totals: Map<String, Value> =
         ledger.totals.iter().map(|(reason, records)| (reason.clone(), json!(records))).collect();
     json!({
@@ -71,6 +76,7 @@ fn to_json(mut ledger: Ledger, from: Option<Timestamp>, to: Timestamp) -> Value 
         },
         "known_since": rfc3339(since),
         "from": rfc3339(begin),
+        "spans_from": rfc3339(spans_from),
         "to": rfc3339(to),
         "complete": ledger.totals.is_empty(),
         "missing_records": totals,

@@ -133,7 +133,20 @@ async fn more_gaps_than_an_answer_holds_are_cut_and_it_says_so() {
     let missing = spans(&answer).iter().filter(|(state, ..)| state == "missing").count();
     assert_eq!((missing, &answer["truncated"]), (1_000, &json!(true)));
     assert_eq!(answer["missing_records"]["unexplained"], 1_201, "all of them");
-    assert!(answer["from"].as_str() > Some(&clock(59)), "{}: before it nothing is said", answer["from"]);
+    assert!(answer["spans_from"].as_str() > Some(&clock(59)), "{}: no spans before it", answer["spans_from"]);
+    assert_eq!(answer["from"], json!(clock(0)), "the totals are those of all the time");
+}
+
+#[tokio::test]
+async fn what_was_cut_is_not_called_complete_where_its_gap_has_no_end() {
+    let (house, agent) = with_gaps().await;
+    let reasons = ["corrupt", "refused"];
+    let gap = |n: u64| batch(agent, 10 + n, 11, Some((10 + n, reasons[n as usize % 2])));
+    let rows: Vec<BatchRow> = (0..1_100).map(gap).collect();
+    house.pages.store.commit(&rows).await.expect("it is there");
+    let answer = house.get(&format!("/api/agents/{agent}/ledger")).await.json();
+    let complete: Vec<_> = spans(&answer).into_iter().filter(|(state, ..)| state == "complete").collect();
+    assert_eq!((complete, &answer["spans_from"]), (vec![], &json!(clock(10))));
 }
 
 #[tokio::test]
