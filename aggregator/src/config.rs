@@ -192,13 +192,14 @@ fn read_webhook(root: &Table<'_>, over: &Overrides) -> (Option<Secret>, usize) {
 
 fn read_retention(root: &Table<'_>) -> Retention {
     let table = root.section("retention");
-    let log = table.parsed("log", |text| check_retention(text, LOG_RETENTION_MIN));
     let history = |key| table.parsed(key, |text| check_retention(text, HISTORY_RETENTION_MIN));
+    let agents = history("agents").unwrap_or(RETENTION.agents);
+    let log = table.parsed("log", |text| check_log_retention(text, agents));
     let retention = Retention {
         log: log.unwrap_or(RETENTION.log),
         notifications: history("notifications").unwrap_or(RETENTION.notifications),
         alerts: history("alerts").unwrap_or(RETENTION.alerts),
-        agents: history("agents").unwrap_or(RETENTION.agents),
+        agents,
         events: history("events").unwrap_or(RETENTION.events),
     };
     table.finish();
@@ -278,6 +279,17 @@ fn check_retention(text: &str, shortest: Duration) -> Result<Duration, String> {
     let retention = parse_duration(text)?;
     let hours = shortest.as_secs() / 3600;
     if retention >= shortest { Ok(retention) } else { Err(format!("{text:?} is shorter than {hours}h")) }
+}
+
+/// Positions must outlive batches: else what is stored would be called missing when its agent goes on.
+fn check_log_retention(text: &str, agents: Duration) -> Result<Duration, String> {
+    let retention = check_retention(text, LOG_RETENTION_MIN)?;
+    if retention > agents {
+        return Err(format!(
+            "{text:?} is longer than retention.agents, and an agent's position must outlive its batches; raise retention.agents to {text} at least"
+        ));
+    }
+    Ok(retention)
 }
 
 #[cfg(test)]
@@ -362,6 +374,18 @@ mod tests {
             assert!(read(&format!("retention: {{{short}}}"), &Overrides::default()).is_err(), "{short}");
         }
         assert!(read("limits: {series: 1}\nwebhook: {max_alerts: 1}", &Overrides::default()).is_ok());
+    }
+
+    #[test]
+    fn what_is_known_of_agents_outlives_their_batches() {
+        for fine in ["log: 30d", "log: 40d, agents: 40d", "agents: 1d"] {
+            let text = format!("retention: {{{fine}}}");
+            assert!(read(&text, &Overrides::default()).is_ok(), "{text}");
+        }
+        for long in ["log: 31d", "log: 25h, agents: 1d"] {
+            let mistakes = read(&format!("retention: {{{long}}}"), &Overrides::default()).unwrap_err();
+            assert!(mistakes.contains("raise retention.agents to"), "{mistakes}");
+        }
     }
 
     #[test]

@@ -204,7 +204,9 @@ pub struct HistoryBefore {
     pub notifications: Timestamp,
     /// Alerts that were resolved before; active ones stay.
     pub alerts: Timestamp,
-    /// Agents of which nothing came since, and epochs of which no batch did; gaps that were noted before.
+    /// Agents of which nothing came since, and epochs of which no batch did; gaps that were noted before. Not later than
+    /// what `prune` is given: of an epoch that goes on after its position went, the numbers before are noted as missing
+    /// (`unexplained`), stored or not.
     pub agents: Timestamp,
     /// Business events that came before.
     pub events: Timestamp,
