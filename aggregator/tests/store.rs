@@ -91,6 +91,8 @@ contract! {
         gaps_that_end_lately_are_read_at_a_start,
         gaps_go_with_the_retention_of_agents,
         content_in_the_place_of_a_gap_is_not_a_replay,
+        a_run_of_losses_is_one_row_over_commits_and_a_restart,
+        more_open_gaps_than_a_commit_ends_end_by_the_next,
     }
     events {
         an_event_is_stored_once_however_often_it_comes,

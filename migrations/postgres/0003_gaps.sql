@@ -10,10 +10,12 @@ CREATE TABLE monitoring.gaps (
     reason     text        NOT NULL,
     from_at    timestamptz,           -- newest sample before it, in the order of positions; null: none came before
     until_at   timestamptz,           -- oldest sample after it; null: none came yet
-    noted_at   timestamptz NOT NULL,
+    noted_at   timestamptz NOT NULL,  -- the last part of it
     PRIMARY KEY (agent_id, epoch, first_seq)
 );
 
--- Few: those after which nothing came yet.
-CREATE INDEX gaps_open ON monitoring.gaps (agent_id) WHERE until_at IS NULL;
+-- Few: those after which nothing came yet. In the order in which they end.
+CREATE INDEX gaps_open ON monitoring.gaps (agent_id, generation, first_seq) WHERE until_at IS NULL;
+-- For the way back after a restart.
+CREATE INDEX gaps_lately ON monitoring.gaps (coalesce(until_at, noted_at));
 CREATE INDEX gaps_by_age ON monitoring.gaps (noted_at);

@@ -10,10 +10,12 @@ CREATE TABLE gaps (
     reason     TEXT    NOT NULL,
     from_at    INTEGER,           -- newest sample before it, in the order of positions; null: none came before
     until_at   INTEGER,           -- oldest sample after it; null: none came yet
-    noted_at   INTEGER NOT NULL,
+    noted_at   INTEGER NOT NULL,  -- the last part of it
     PRIMARY KEY (agent_id, epoch, first_seq)
 ) STRICT, WITHOUT ROWID;
 
--- Few: those after which nothing came yet.
-CREATE INDEX gaps_open ON gaps (agent_id) WHERE until_at IS NULL;
+-- Few: those after which nothing came yet. In the order in which they end.
+CREATE INDEX gaps_open ON gaps (agent_id, generation, first_seq) WHERE until_at IS NULL;
+-- For the way back after a restart.
+CREATE INDEX gaps_lately ON gaps (ifnull(until_at, noted_at));
 CREATE INDEX gaps_by_age ON gaps (noted_at);

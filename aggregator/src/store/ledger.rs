@@ -46,7 +46,7 @@ pub struct GapRow {
     pub epoch: u128,
     /// Which numbers, why, and when.
     pub missing: Missing,
-    /// When we heard of it.
+    /// When we heard of it, or of its last part.
     pub noted_at: Timestamp,
 }
 

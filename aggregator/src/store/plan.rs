@@ -15,6 +15,10 @@ use proto::sample::{Gap, Timestamp};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use uuid::Uuid;
 
+/// Stored gaps that one commit ends: tens of milliseconds. Runs are one gap, so an agent must take turns between reasons to have
+/// as many.
+pub(super) const ENDS_MAX: u32 = 10_000;
+
 /// One stream: an agent and an epoch of it.
 pub(super) type Stream = (Uuid, Uuid);
 
@@ -39,7 +43,7 @@ pub(super) struct Entry<'a> {
 }
 
 /// Where a stream stands, as the database has it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Standing {
     /// Its last sequence number; 0 where there is none.
     pub(super) last_seq: i64,
@@ -53,6 +57,19 @@ pub(super) struct Standing {
     pub(super) is_past: bool,
     /// Whether there are gaps of the agent after which nothing came yet.
     pub(super) has_open_gaps: bool,
+    /// The gap that ends at `last_seq` and after which nothing came yet.
+    pub(super) open: Option<OpenGap>,
+}
+
+/// A stored gap that may go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OpenGap {
+    /// Its first number.
+    pub(super) first_seq: u64,
+    /// Why.
+    pub(super) reason: String,
+    /// The newest sample before it.
+    pub(super) from_at: Option<Timestamp>,
 }
 
 /// What to write.
@@ -67,7 +84,7 @@ pub(super) struct Plan<'a> {
     pub(super) moved: Vec<Moved>,
     /// Definitions to insert or refresh, each once, ordered by key so that two aggregators never lock them crosswise.
     pub(super) schemas: Vec<Definition<'a>>,
-    /// What is missing, to insert.
+    /// What is missing, to insert; where a stored gap begins with the same number, it goes on.
     pub(super) gaps: Vec<NewGap>,
     /// Stored gaps that end: after them something came at last. To be written before `gaps`.
     pub(super) ends: Vec<GapEnd>,
@@ -177,7 +194,8 @@ impl<'a> Group<'a> {
 
 impl<'a> Judge<'a, '_> {
     fn judge(&mut self, entry: Entry<'a>) {
-        let standing = self.standings.get(&entry.stream).copied().unwrap_or_default();
+        let none = Standing::default();
+        let standing = self.standings.get(&entry.stream).unwrap_or(&none);
         let moved = self.now.entry(entry.stream).or_insert_with(|| Moved {
             stream: entry.stream,
             last_seq: standing.last_seq,
@@ -215,8 +233,8 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Something came at last: the agent's gaps before it end, those of the group and those that are stored.
-    fn end_gaps(&mut self, agent_id: Uuid, standing: Standing, at: Timestamp) {
-        let Standing { generation, has_open_gaps, .. } = standing;
+    fn end_gaps(&mut self, agent_id: Uuid, standing: &Standing, at: Timestamp) {
+        let Standing { generation, has_open_gaps, .. } = *standing;
         for gap in self.plan.gaps.iter_mut().filter(|gap| gap.stream.0 == agent_id && gap.generation <= generation) {
             gap.missing.end(at);
         }
@@ -257,6 +275,29 @@ impl Plan<'_> {
         }
     }
 
+    /// Makes one row of a run: numbers that adjoin, missing for one reason and in one window. A stored gap that nothing ended
+    /// goes on where the first of them adjoins it. Last of all, when it is known which batches are news.
+    pub(super) fn join_gaps(&mut self, standings: &HashMap<Stream, Standing>) {
+        let mut last_of: HashMap<Stream, usize> = HashMap::new();
+        let mut joined: Vec<NewGap> = Vec::with_capacity(self.gaps.len());
+        for mut gap in std::mem::take(&mut self.gaps) {
+            if let Some(before) = last_of.get(&gap.stream).map(|index| &mut joined[*index]) {
+                if before.goes_on_with(&gap) {
+                    before.missing.last_seq = gap.missing.last_seq;
+                    before.noted_at = before.noted_at.max(gap.noted_at);
+                    continue;
+                }
+            } else if let Some(standing) = standings.get(&gap.stream)
+                && !self.ends.iter().any(|end| end.agent_id == gap.stream.0 && gap.generation <= end.generation)
+            {
+                gap.go_on_from(standing);
+            }
+            last_of.insert(gap.stream, joined.len());
+            joined.push(gap);
+        }
+        self.gaps = joined;
+    }
+
     /// The events of the fresh batches, each with its batch.
     pub(super) fn events(&self) -> impl Iterator<Item = (&Entry<'_>, &proto::event::Event)> {
         self.fresh.iter().flat_map(|entry| entry.row.events.iter().map(move |event| (entry, event)))
@@ -268,6 +309,30 @@ impl Plan<'_> {
             if let Stored::New(news) = &mut self.stored[entry.place] {
                 news.events = fresh.get(&(entry.stream, entry.seq)).copied().unwrap_or(0);
             }
+        }
+    }
+}
+
+// === impl NewGap ===
+
+impl NewGap {
+    /// Whether `next`, of the same stream, is the same going on.
+    fn goes_on_with(&self, next: &Self) -> bool {
+        let (own, next) = (&self.missing, &next.missing);
+        let same = own.reason == next.reason && own.from_at == next.from_at && own.until_at == next.until_at;
+        same && own.last_seq.checked_add(1) == Some(next.first_seq)
+    }
+
+    /// Begins where the stored gap begins that it goes on with.
+    fn go_on_from(&mut self, standing: &Standing) {
+        let Missing { first_seq, reason, from_at, until_at, .. } = &self.missing;
+        let adjoins = standing.last_seq.unsigned_abs().checked_add(1) == Some(*first_seq);
+        if let Some(open) = &standing.open
+            && adjoins
+            && until_at.is_none()
+            && (&open.reason, &open.from_at) == (reason, from_at)
+        {
+            self.missing.first_seq = open.first_seq;
         }
     }
 }
@@ -371,7 +436,7 @@ mod tests {
 
     fn plan(rows: &[BatchRow], standing: Standing) -> Plan<'_> {
         let group = Group::try_new(rows).expect("fits");
-        group.plan(&group.streams.iter().map(|(stream, _)| (*stream, standing)).collect())
+        group.plan(&group.streams.iter().map(|(stream, _)| (*stream, standing.clone())).collect())
     }
 
     /// First, last, reason, and the window's ends.
@@ -437,13 +502,32 @@ mod tests {
     fn a_gap_lies_between_the_samples_around_it_also_over_several_batches_and_epochs() {
         let open = Standing { before_at: Some(ms(4)), has_open_gaps: true, ..standing(0) };
         let rows = [gaps(2, vec![gap(9, 1, 2, "corrupt")]), gaps(3, vec![gap(9, 3, 3, "corrupt")]), batch(1, 9, 4)];
-        let found_open = plan(&rows[..2], open);
+        let found_open = plan(&rows[..2], open.clone());
         assert_eq!(found(&found_open), [(1, 2, "corrupt", Some(4), None), (3, 3, "corrupt", Some(4), None)]);
         assert!(found_open.ends.is_empty());
         let closed = plan(&rows, open);
         assert_eq!(found(&closed), [(1, 2, "corrupt", Some(4), Some(40)), (3, 3, "corrupt", Some(4), Some(40))]);
         assert_eq!(closed.ends.iter().map(|end| (end.generation, end.at)).collect::<Vec<_>>(), [(7, ms(40))]);
         assert_eq!((closed.moved[0].oldest_at, closed.moved[0].newest_at), (Some(ms(40)), Some(ms(45))));
+    }
+
+    #[test]
+    fn a_run_is_one_row_and_goes_on_from_the_stored_one_unless_that_ends() {
+        let open = |reason: &str| OpenGap { first_seq: 2, reason: reason.into(), from_at: Some(ms(4)) };
+        let after =
+            |reason| Standing { before_at: Some(ms(4)), has_open_gaps: true, open: Some(open(reason)), ..standing(5) };
+        let alone = |seq, reason| gaps(seq, vec![gap(9, seq, seq, reason)]);
+        let run = [alone(6, "refused"), alone(7, "refused"), alone(8, "corrupt"), alone(9, "corrupt")];
+        let joined = |rows: &[BatchRow], standing: Standing| {
+            let mut plan = plan(rows, standing.clone());
+            plan.join_gaps(&HashMap::from([((rows[0].agent_id, Uuid::from_u128(9)), standing)]));
+            found(&plan).into_iter().map(|(first, last, ..)| (first, last)).collect::<Vec<_>>()
+        };
+        assert_eq!(joined(&run, after("refused")), [(2, 7), (8, 9)]);
+        assert_eq!(joined(&run, after("corrupt")), [(6, 7), (8, 9)], "another reason");
+        assert_eq!(joined(&run[1..], after("refused")), [(6, 6), (7, 7), (8, 9)], "6 is unexplained");
+        let ended = [run[0].clone(), batch(1, 9, 7)];
+        assert_eq!(joined(&ended, after("refused")), [(6, 6)], "its row ends in this commit");
     }
 
     #[test]

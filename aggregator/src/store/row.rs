@@ -4,7 +4,7 @@
 //! SQL has no type for go through [`to_bigint`] and friends, which refuse rather than wrap. [`Moment`] is a
 //! [`Timestamp`] as a column: `timestamptz` on PostgreSQL, `INTEGER` milliseconds on SQLite, exact on both.
 
-use super::plan::{Held, Standing, Stream};
+use super::plan::{Held, OpenGap, Standing, Stream};
 use super::{
     AgentRow, AlertRow, BatchRow, EpochRow, GapRow, InstanceRow, Missing, OutboxRow, RuleRow, SchemaRow, StoreError,
 };
@@ -74,6 +74,9 @@ pub(super) struct RawStanding {
     before_at: Option<Moment>,
     is_past: bool,
     has_open_gaps: bool,
+    open_first: Option<i64>,
+    open_reason: Option<String>,
+    open_from_at: Option<Moment>,
 }
 
 /// What is stored in a place.
@@ -335,6 +338,8 @@ impl TryFrom<RawBatch> for BatchRow {
 
 impl From<RawStanding> for (Stream, Standing) {
     fn from(raw: RawStanding) -> Self {
+        let open = raw.open_first.zip(raw.open_reason);
+        let from_at = raw.open_from_at.map(|at| at.0);
         let standing = Standing {
             last_seq: raw.last_seq,
             generation: raw.generation,
@@ -342,6 +347,7 @@ impl From<RawStanding> for (Stream, Standing) {
             before_at: raw.before_at.map(|at| at.0),
             is_past: raw.is_past,
             has_open_gaps: raw.has_open_gaps,
+            open: open.map(|(first_seq, reason)| OpenGap { first_seq: first_seq.unsigned_abs(), reason, from_at }),
         };
         ((raw.agent_id, raw.epoch), standing)
     }

@@ -61,6 +61,40 @@ pub async fn a_place_where_another_batch_is_stored_is_taken(mut database: Databa
     assert_eq!(database.commit(&[other(2)]).await, [Stored::Unproven], "nobody can tell any more");
 }
 
+pub async fn a_run_of_losses_is_one_row_over_commits_and_a_restart(mut database: Database) {
+    with_agent(&database).await;
+    database.commit(&[whole(1, 9, 1)]).await;
+    for seq in 2..=6 {
+        let stored = database.commit(&[gap(9, seq, seq, "refused")]).await;
+        assert_eq!(missing(&stored[0]), [(seq, seq)], "what is news is the new one alone");
+        if seq == 4 {
+            database.reopen().await;
+        }
+    }
+    assert_eq!(gaps(&database).await, [row(2, 6, "refused", Some(15), None)]);
+    database.commit(&[gap(9, 7, 7, "refused"), gap(9, 8, 8, "corrupt"), whole(1, 9, 9)]).await;
+    database.commit(&[gap(9, 10, 10, "refused")]).await;
+    let (run, end) = (row(2, 6, "refused", Some(15), Some(90)), row(7, 7, "refused", Some(15), Some(90)));
+    let rest = [row(8, 8, "corrupt", Some(15), Some(90)), row(10, 10, "refused", Some(95), None)];
+    assert_eq!(gaps(&database).await, [vec![run, end], rest.to_vec()].concat());
+}
+
+pub async fn more_open_gaps_than_a_commit_ends_end_by_the_next(database: Database) {
+    with_agent(&database).await;
+    database.commit(&[whole(1, 9, 1)]).await;
+    let reasons = ["refused", "corrupt"];
+    let rows: Vec<BatchRow> = (2..=10_101).map(|seq| gap(9, seq, seq, reasons[seq as usize % 2])).collect();
+    database.commit(&rows).await;
+    let open = async |database: &Database| {
+        let all = ledger(database, i64::MIN, i64::MAX, 20_000).await.gaps;
+        all.iter().filter(|gap| gap.missing.until_at.is_none()).map(|gap| gap.missing.first_seq).min()
+    };
+    database.commit(&[whole(1, 9, 10_102)]).await;
+    assert_eq!(open(&database).await, Some(10_002), "the oldest ten thousand ended");
+    database.commit(&[whole(1, 9, 10_103)]).await;
+    assert_eq!(open(&database).await, None);
+}
+
 pub async fn content_in_the_place_of_a_gap_is_not_a_replay(mut database: Database) {
     with_agent(&database).await;
     let other = |seq| BatchRow { digest: Some(7), payload: b"other".to_vec(), ..whole(1, 9, seq) };

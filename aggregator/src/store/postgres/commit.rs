@@ -32,9 +32,14 @@ const LOCK_STANDINGS: &str = "
             ORDER BY p.generation DESC LIMIT 1) AS before_at,
         EXISTS (SELECT FROM monitoring.agent_epochs n
             WHERE n.agent_id = e.agent_id AND n.generation > e.generation AND n.last_seq > 0) AS is_past,
-        EXISTS (SELECT FROM monitoring.gaps g WHERE g.agent_id = e.agent_id AND g.until_at IS NULL) AS has_open_gaps
+        EXISTS (SELECT FROM monitoring.gaps g WHERE g.agent_id = e.agent_id AND g.until_at IS NULL) AS has_open_gaps,
+        o.first_seq AS open_first, o.reason AS open_reason, o.from_at AS open_from_at
     FROM monitoring.agent_epochs e
     JOIN UNNEST($1::uuid[], $2::uuid[]) AS wanted (agent_id, epoch) USING (agent_id, epoch)
+    LEFT JOIN monitoring.gaps o ON o.agent_id = e.agent_id AND o.epoch = e.epoch AND o.until_at IS NULL
+        AND o.last_seq = e.last_seq
+        AND o.first_seq = (SELECT max(g.first_seq) FROM monitoring.gaps g
+            WHERE g.agent_id = e.agent_id AND g.epoch = e.epoch)
     ORDER BY e.agent_id, e.epoch
     FOR UPDATE OF e";
 
@@ -137,6 +142,7 @@ async fn try_commit(
         return Ok(Some(plan.stored));
     }
     upsert_schemas(&mut tx, &plan.schemas).await?;
+    plan.join_gaps(&standings);
     ledger::end_gaps(&mut tx, &plan.ends).await?;
     ledger::insert_gaps(&mut tx, &plan.gaps).await?;
     insert_events(&mut tx, &mut plan).await?;

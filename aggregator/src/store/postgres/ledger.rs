@@ -1,6 +1,6 @@
 //! The ledger's statements: gaps noted with a group, and read back.
 
-use super::super::plan::{GapEnd, NewGap};
+use super::super::plan::{ENDS_MAX, GapEnd, NewGap};
 use super::super::row::{Moment, RawAgent, RawEpoch, RawGap, bound, bound_some};
 use super::super::{AgentRow, EpochRow, GapRow, Ledger, LedgerQuery, StoreError};
 use super::{LOAD_AGENTS, PostgresStore};
@@ -9,7 +9,7 @@ use sqlx::postgres::PgTransaction;
 use uuid::Uuid;
 
 const INSERT_GAPS: &str = "
-    INSERT INTO monitoring.gaps
+    INSERT INTO monitoring.gaps AS known
         (agent_id, epoch, generation, first_seq, last_seq, reason, from_at, until_at, noted_at)
     SELECT agent_id, epoch, generation, first_seq, last_seq, reason, from_at, until_at, noted_at
     FROM UNNEST(
@@ -17,12 +17,16 @@ const INSERT_GAPS: &str = "
         $8::timestamptz[], $9::timestamptz[])
         AS noted (agent_id, epoch, generation, first_seq, last_seq, reason, from_at, until_at, noted_at)
     ORDER BY agent_id, epoch, first_seq
-    ON CONFLICT (agent_id, epoch, first_seq) DO NOTHING";
+    ON CONFLICT (agent_id, epoch, first_seq) DO UPDATE SET
+        last_seq = greatest(known.last_seq, excluded.last_seq), noted_at = greatest(known.noted_at, excluded.noted_at)";
 
 const END_GAPS: &str = "
     UPDATE monitoring.gaps
     SET until_at = greatest(from_at, $3), from_at = CASE WHEN from_at IS NULL THEN NULL ELSE least(from_at, $3) END
-    WHERE agent_id = $1 AND until_at IS NULL AND generation <= $2";
+    WHERE (agent_id, epoch, first_seq) IN (
+        SELECT agent_id, epoch, first_seq FROM monitoring.gaps
+        WHERE agent_id = $1 AND until_at IS NULL AND generation <= $2
+        ORDER BY generation, first_seq LIMIT $4)";
 
 const LOAD_EPOCHS: &str = "
     SELECT epoch, last_seq, first_seen, last_received_at, oldest_at, newest_at
@@ -63,13 +67,19 @@ pub(super) async fn insert_gaps(tx: &mut PgTransaction<'_>, gaps: &[NewGap]) -> 
     Ok(())
 }
 
-/// Ends stored gaps, those of older epochs first: a gap ends by the first sample after it. They are few.
+/// Ends stored gaps, those of older epochs first: a gap ends by the first sample after it. Those beyond [`ENDS_MAX`] end by a
+/// later one: their window is longer than it need be, never shorter.
 pub(super) async fn end_gaps(tx: &mut PgTransaction<'_>, ends: &[GapEnd]) -> Result<(), StoreError> {
     let mut ends: Vec<&GapEnd> = ends.iter().collect();
     ends.sort_by_key(|end| (end.agent_id, end.generation));
+    let mut most = ENDS_MAX;
     for end in ends {
         let query = sqlx::query(END_GAPS).bind(end.agent_id).bind(end.generation).bind(bound(end.at));
-        query.execute(&mut **tx).await?;
+        let ended = query.bind(i64::from(most)).execute(&mut **tx).await?.rows_affected();
+        most = most.saturating_sub(u32::try_from(ended).unwrap_or(most));
+        if most == 0 {
+            break;
+        }
     }
     Ok(())
 }

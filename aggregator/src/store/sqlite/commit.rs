@@ -26,9 +26,12 @@ const LOAD_STANDINGS: &str = "
         EXISTS (SELECT 1 FROM agent_epochs n
             WHERE n.agent_id = e.agent_id AND +n.generation > e.generation AND n.last_seq > 0) AS is_past,
         EXISTS (SELECT 1 FROM gaps g INDEXED BY gaps_open
-            WHERE g.agent_id = e.agent_id AND g.until_at IS NULL) AS has_open_gaps
+            WHERE g.agent_id = e.agent_id AND g.until_at IS NULL) AS has_open_gaps,
+        o.first_seq AS open_first, o.reason AS open_reason, o.from_at AS open_from_at
     FROM json_each($1) wanted
-    JOIN agent_epochs e ON e.agent_id = unhex(wanted.value ->> 0) AND e.epoch = unhex(wanted.value ->> 1)";
+    JOIN agent_epochs e ON e.agent_id = unhex(wanted.value ->> 0) AND e.epoch = unhex(wanted.value ->> 1)
+    LEFT JOIN gaps o ON o.agent_id = e.agent_id AND o.epoch = e.epoch AND o.until_at IS NULL AND o.last_seq = e.last_seq
+        AND o.first_seq = (SELECT max(g.first_seq) FROM gaps g WHERE g.agent_id = e.agent_id AND g.epoch = e.epoch)";
 
 const OPEN_STREAMS: &str = "
     INSERT INTO agent_epochs (agent_id, epoch, last_seq, first_seen, last_received_at)
@@ -92,6 +95,7 @@ pub(super) async fn commit(tx: &mut SqliteTransaction<'_>, rows: &[BatchRow]) ->
     for schema in &plan.schemas {
         upsert_schema(tx, schema).await?;
     }
+    plan.join_gaps(&standings);
     ledger::end_gaps(tx, &plan.ends).await?;
     ledger::insert_gaps(tx, &plan.gaps).await?;
     insert_events(tx, &mut plan).await?;

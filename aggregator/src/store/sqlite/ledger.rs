@@ -1,6 +1,6 @@
 //! The ledger's statements: gaps noted with a group, and read back.
 
-use super::super::plan::{GapEnd, NewGap};
+use super::super::plan::{ENDS_MAX, GapEnd, NewGap};
 use super::super::row::{RawAgent, RawEpoch, RawGap, bound, bound_some};
 use super::super::{AgentRow, EpochRow, GapRow, Ledger, LedgerQuery, StoreError};
 use super::commit::{hex, millis};
@@ -16,12 +16,16 @@ const INSERT_GAPS: &str = "
         unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
         value ->> 6, value ->> 7, value ->> 8
     FROM json_each($1) WHERE TRUE
-    ON CONFLICT (agent_id, epoch, first_seq) DO NOTHING";
+    ON CONFLICT (agent_id, epoch, first_seq) DO UPDATE SET
+        last_seq = max(last_seq, excluded.last_seq), noted_at = max(noted_at, excluded.noted_at)";
 
 // The smaller of a time and of none is none: a gap before which nothing came stays so.
 const END_GAPS: &str = "
-    UPDATE gaps INDEXED BY gaps_open SET until_at = max(ifnull(from_at, $3), $3), from_at = min(from_at, $3)
-    WHERE agent_id = $1 AND until_at IS NULL AND generation <= $2";
+    UPDATE gaps SET until_at = max(ifnull(from_at, $3), $3), from_at = min(from_at, $3)
+    WHERE (agent_id, epoch, first_seq) IN (
+        SELECT agent_id, epoch, first_seq FROM gaps INDEXED BY gaps_open
+        WHERE agent_id = $1 AND until_at IS NULL AND generation <= $2
+        ORDER BY generation, first_seq LIMIT $4)";
 
 const LOAD_EPOCHS: &str = "
     SELECT epoch, last_seq, first_seen, last_received_at, oldest_at, newest_at
@@ -40,7 +44,7 @@ const LOAD_TOTALS: &str = "
 
 const LOAD_GAPS: &str = "
     SELECT agent_id, epoch, first_seq, last_seq, reason, from_at, until_at, noted_at FROM gaps
-    WHERE ifnull(until_at, noted_at) >= $1
+    INDEXED BY gaps_lately WHERE ifnull(until_at, noted_at) >= $1
     ORDER BY noted_at DESC, generation DESC, first_seq DESC LIMIT $2";
 
 pub(super) async fn insert_gaps(tx: &mut SqliteTransaction<'_>, gaps: &[NewGap]) -> Result<(), StoreError> {
@@ -68,13 +72,19 @@ fn gap_to_json(gap: &NewGap) -> Value {
     ])
 }
 
-/// Ends stored gaps, those of older epochs first: a gap ends by the first sample after it. They are few.
+/// Ends stored gaps, those of older epochs first: a gap ends by the first sample after it. Those beyond [`ENDS_MAX`] end by a
+/// later one: their window is longer than it need be, never shorter.
 pub(super) async fn end_gaps(tx: &mut SqliteTransaction<'_>, ends: &[GapEnd]) -> Result<(), StoreError> {
     let mut ends: Vec<&GapEnd> = ends.iter().collect();
     ends.sort_by_key(|end| (end.agent_id, end.generation));
+    let mut most = ENDS_MAX;
     for end in ends {
         let query = sqlx::query(END_GAPS).bind(end.agent_id).bind(end.generation).bind(bound(end.at));
-        query.execute(&mut **tx).await?;
+        let ended = query.bind(i64::from(most)).execute(&mut **tx).await?.rows_affected();
+        most = most.saturating_sub(u32::try_from(ended).unwrap_or(most));
+        if most == 0 {
+            break;
+        }
     }
     Ok(())
 }
