@@ -360,8 +360,15 @@ impl Keeper {
     }
 
     fn refused(&mut self, position: Position, why: &str) -> Result<(), spool::NotRead> {
-        self.spool.refuse(to_spool(position), why)?;
-        tracing::error!(seq = position.seq, why, "a batch is refused for good; it lies in the spool's dead folder");
+        if self.spool.refuse(to_spool(position), why)? {
+            tracing::error!(seq = position.seq, why, "a batch is refused for good; it lies in the spool's dead folder");
+        } else {
+            tracing::error!(
+                seq = position.seq,
+                why,
+                "a batch is refused for good; the spool's dead folder cannot take it"
+            );
+        }
         Ok(())
     }
 

@@ -369,6 +369,7 @@ impl Spool {
             bytes: self.bytes(),
             segments: self.lanes.iter().map(|lane| lane.segments.len() as u64).sum(),
             reserve: self.reserve.state,
+            not_quarantined: self.quarantine.turned_away,
             quarantine_bytes: self.quarantine.bytes,
             dead_bytes: self.dead.bytes,
             ..self.counts

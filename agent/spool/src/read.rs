@@ -29,7 +29,7 @@ pub(crate) enum Fate {
     /// It has arrived.
     Delivered,
     /// The receiver will never take it.
-    Refused,
+    Refused { shelved: bool },
     /// It has another name now.
     Moved,
 }
@@ -123,16 +123,17 @@ impl Spool {
     /// The receiver will never take this record: it goes to `dead/`, and counts as refused when it is acked. Ack it
     /// when the receiver knows that it will not come: until then it is read again after a rewind, as a gap is, so that
     /// nothing about the refusal needs to be stored.
-    pub fn refuse(&mut self, position: Position, why: &str) -> Result<(), NotRead> {
+    ///
+    /// Whether a durable copy lies in `dead/` now. Where none does (it is full, or the disk fails) the ack takes the last
+    /// one; that too is counted ([`Stats::not_shelved`](crate::Stats::not_shelved)).
+    pub fn refuse(&mut self, position: Position, why: &str) -> Result<bool, NotRead> {
         let (index, found, class) = self.record_in_flight(position)?;
-        let sent = &mut self.in_flight[index];
-        sent.fate = Fate::Refused;
-        if let Ok(payload) = self.lanes[class.index()].read_again(sent.place, &found) {
-            let name = format!("{:032x}-{:020}.{}", position.epoch, position.seq, class.as_str());
-            self.dead.keep(&*self.fs, &name, &payload);
-            self.dead.keep(&*self.fs, &format!("{name}.why"), why.as_bytes());
-        }
-        Ok(())
+        let place = self.in_flight[index].place;
+        let name = format!("{:032x}-{:020}.{}", position.epoch, position.seq, class.as_str());
+        let payload = self.lanes[class.index()].read_again(place, &found);
+        let shelved = payload.is_ok_and(|payload| self.dead.keep_durably(&*self.fs, &name, &payload, why));
+        self.in_flight[index].fate = Fate::Refused { shelved };
+        Ok(shelved)
     }
 
     /// Reading goes on after the last acked position, as on a new connection.
@@ -167,9 +168,10 @@ impl Spool {
         if record.is_some_and(|found| self.lanes[found.kind.class().index()].confirm(place, found.end())) {
             *match fate {
                 Fate::Delivered => &mut self.counts.delivered,
-                Fate::Refused => &mut self.counts.dropped.refused,
+                Fate::Refused { .. } => &mut self.counts.dropped.refused,
                 Fate::Moved => &mut self.counts.moved,
             } += 1;
+            self.counts.not_shelved += u64::from(matches!(fate, Fate::Refused { shelved: false }));
         }
     }
 

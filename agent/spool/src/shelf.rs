@@ -1,9 +1,13 @@
 //! A bounded directory for bytes that a person may want to look at: `quarantine/` for damage, `dead/` for records that
-//! the receiver refuses for good. Best effort: what does not fit, or cannot be written, is only counted elsewhere.
+//! the receiver refuses for good. What does not fit, or cannot be written, is not kept, and whoever asked is told.
+//!
+//! Damage is kept by the best effort: it may come in a thousand pieces, and a sync for each would stop the reader. A
+//! refused record is whole, and its only other copy goes with its segment: it is kept durably.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::fs::{Access, Fs};
+use crate::fs::{Access, Fs, replace};
 
 /// The most that a shelf holds. Two segments' worth: enough to study a fault, too little to hurt the service beside us.
 pub const MAX_SHELF_BYTES: u64 = 16 << 20;
@@ -15,6 +19,8 @@ pub const MAX_SHELF_FILES: usize = 1024;
 pub(crate) struct Shelf {
     dir: PathBuf,
     pub bytes: u64,
+    /// Damage that was brought and not kept, since opening.
+    pub turned_away: u64,
     files: usize,
 }
 
@@ -24,40 +30,80 @@ impl Shelf {
     /// The shelf as it lies there; a missing one is empty.
     pub fn open(fs: &dyn Fs, dir: PathBuf) -> Self {
         let entries = fs.list(&dir).unwrap_or_default();
-        Self { dir, bytes: entries.iter().map(|entry| entry.bytes).sum(), files: entries.len() }
+        let bytes = entries.iter().map(|entry| entry.bytes).sum();
+        Self { dir, bytes, turned_away: 0, files: entries.len() }
     }
 
     /// One that takes nothing, for looking without touching.
     pub fn closed() -> Self {
-        Self { dir: PathBuf::new(), bytes: 0, files: MAX_SHELF_FILES }
+        Self { dir: PathBuf::new(), bytes: 0, turned_away: 0, files: MAX_SHELF_FILES }
     }
 
     /// Puts a copy of the bytes there, unless it is full or a file of that name is there already.
     pub fn keep(&mut self, fs: &dyn Fs, name: &str, bytes: &[u8]) {
-        if self.has_room(bytes.len() as u64) && fs.make_dir(&self.dir).is_ok() {
+        let kept = self.has_room(1, bytes.len() as u64) && fs.make_dir(&self.dir).is_ok() && {
             let path = self.dir.join(name);
-            let Ok(file) = fs.open(&path, Access::CreateNew) else { return };
-            match file.write_at(bytes, 0) {
-                Ok(()) => self.count(bytes.len() as u64),
-                Err(_) => drop(fs.remove(&path)),
+            match fs.open(&path, Access::CreateNew) {
+                Ok(file) if file.write_at(bytes, 0).is_ok() => {
+                    self.count(bytes.len() as u64);
+                    true
+                }
+                Ok(_) => {
+                    drop(fs.remove(&path));
+                    false
+                }
+                Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
             }
+        };
+        self.turned_away += u64::from(!kept);
+    }
+
+    /// Puts a refused record there, and why, so that they outlast power loss when this returns `true`. (The name of a
+    /// record says which it is: one that lies there already is the same.)
+    pub fn keep_durably(&mut self, fs: &dyn Fs, name: &str, record: &[u8], why: &str) -> bool {
+        let path = self.dir.join(name);
+        if fs.open(&path, Access::Read).is_ok() {
+            return fs.sync_dir(&self.dir).is_ok(); // whole, because it got its name when it was synced
         }
+        let bytes = (record.len() + why.len()) as u64;
+        if !self.has_room(2, bytes) {
+            return false;
+        }
+        let reason = format!("{name}.why");
+        let kept = self.make_durably(fs).is_ok()
+            && replace(fs, &self.dir, &reason, why.as_bytes()).is_ok()
+            && replace(fs, &self.dir, name, record).is_ok();
+        if kept {
+            self.count(why.len() as u64);
+            self.count(record.len() as u64);
+        } else {
+            drop(fs.remove(&path)); // a part of it would not be counted
+            drop(fs.remove(&self.dir.join(reason)));
+        }
+        kept
+    }
+
+    /// The directory, and its name in ours.
+    fn make_durably(&self, fs: &dyn Fs) -> io::Result<()> {
+        fs.make_dir(&self.dir)?;
+        self.dir.parent().map_or(Ok(()), |parent| fs.sync_dir(parent))
     }
 
     /// Moves a whole file there, or removes it if there is no room.
     pub fn take(&mut self, fs: &dyn Fs, path: &Path, bytes: u64) {
         let moved = path.file_name().is_some_and(|name| {
-            self.has_room(bytes) && fs.make_dir(&self.dir).is_ok() && fs.rename(path, &self.dir.join(name)).is_ok()
+            self.has_room(1, bytes) && fs.make_dir(&self.dir).is_ok() && fs.rename(path, &self.dir.join(name)).is_ok()
         });
         if moved {
             self.count(bytes);
         } else {
             drop(fs.remove(path));
+            self.turned_away += 1;
         }
     }
 
-    fn has_room(&self, bytes: u64) -> bool {
-        self.files < MAX_SHELF_FILES && self.bytes.saturating_add(bytes) <= MAX_SHELF_BYTES
+    fn has_room(&self, files: usize, bytes: u64) -> bool {
+        self.files + files <= MAX_SHELF_FILES && self.bytes.saturating_add(bytes) <= MAX_SHELF_BYTES
     }
 
     fn count(&mut self, bytes: u64) {
@@ -84,6 +130,7 @@ mod tests {
             large.keep(&disk, &number.to_string(), &vec![0; 1 << 20]);
         }
         assert_eq!((disk.files(Path::new("/large")).len(), large.bytes), (16, MAX_SHELF_BYTES));
+        assert_eq!(large.turned_away, 4);
         let again = Shelf::open(&disk, "/large".into());
         assert_eq!((again.bytes, again.files), (large.bytes, large.files), "it is counted again at opening");
         disk.write(Path::new("/file"), b"x");

@@ -34,6 +34,10 @@ pub struct Stats {
     pub evicted_seq: u64,
     /// Segments that the disk did not give to their end; they lie in quarantine, if there was room.
     pub given_up_segments: u64,
+    /// Refused records of which no copy lies in `dead/`: it is full, or the disk failed.
+    pub not_shelved: u64,
+    /// Damaged pieces and given-up segments that are not in `quarantine/`, for the same reasons.
+    pub not_quarantined: u64,
     /// Seqs spent on records that never came to be.
     pub skipped: u64,
     /// Bytes of all segments now; this is what `max_bytes` bounds.

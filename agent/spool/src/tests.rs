@@ -26,6 +26,7 @@ mod faults;
 mod life;
 mod model;
 mod names;
+mod refusal;
 mod reserve;
 mod room;
 
