@@ -9,7 +9,7 @@ use crate::fold::Folded;
 use crate::meters::{EventMeters, PassMeters};
 use proto::message::Position;
 use spool::Stats;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -65,7 +65,8 @@ pub(super) struct Link {
     /// Records that somebody waits for, and their bytes.
     pub handed: Vec<Handed>,
     pub handed_bytes: usize,
-    /// Passes for which the inbox had no room, and which the spool does not know of.
+    /// Passes for which the inbox had no room, and which the spool does not know of. Each takes a seq of its own, though
+    /// those of one tick would have shared a record: which would have, nobody knows any more.
     pub turned_away: u64,
     /// The keeper has been told to look and has not looked.
     pub look_waits: bool,
@@ -144,17 +145,21 @@ impl Inside {
 // === impl Door ===
 
 impl Door {
-    /// Hands a pass in; false when the inbox is full. The keeper tells the aggregator of those.
+    /// Hands a pass in. False when the inbox is full, of which the keeper tells the aggregator, or the keeper has ended.
     pub fn deliver(&self, folded: Folded) -> bool {
         self.passes.taken_in.inc();
         self.passes.waiting.inc();
-        let is_taken = self.inbox.try_send(Event::Pass(folded)).is_ok();
-        if !is_taken {
-            self.passes.waiting.dec();
-            self.passes.dropped.with_label_values(&["queue_full"]).inc();
-            self.lock().turned_away += 1;
-        }
-        is_taken
+        let reason = match self.inbox.try_send(Event::Pass(folded)) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(_)) => {
+                self.lock().turned_away += 1;
+                "queue_full"
+            }
+            Err(TrySendError::Disconnected(_)) => "stopping",
+        };
+        self.passes.waiting.dec();
+        self.passes.dropped.with_label_values(&[reason]).inc();
+        false
     }
 
     /// Hands in a record of so many events, for the class of those that are never dropped. It is kept when the receipt

@@ -311,6 +311,9 @@ fn a_hanging_disk_is_seen_what_the_inbox_turned_away_is_told_and_stopping_does_n
     door.stop(); // returns although the keeper hangs
     bench.disk.heal();
     bench.agent.thread.join().expect("the keeper ends");
+    let dropped = |reason: &str| bench.agent.meters.keep.passes.dropped.with_label_values(&[reason]).get();
+    assert!(!door.deliver(folded(1)), "nobody is there");
+    assert_eq!((dropped("queue_full"), dropped("stopping")), (2, 1));
 
     let again = start_on(Arc::new(bench.disk.clone()), Path::new("/spool"), Mode::Durable, Arc::new(SystemClock));
     let mut items = again.door.open_session(None);

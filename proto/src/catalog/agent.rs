@@ -120,7 +120,7 @@ pub const AGENT_DROPPED_PASSES_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &["reason"],
-    help: "Passes that never reached the spool, by reason.",
+    help: "Passes that never reached the spool, by reason; the aggregator is told by a gap, except of stopping (the agent ended).",
 };
 /// Passes before the spool.
 pub const AGENT_PASSES_WAITING: Metric = Metric {
@@ -280,7 +280,7 @@ pub const SPOOL_RECORDS_SKIPPED_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &[],
-    help: "Records that never came to be and of which the aggregator is told by a gap: too large, no room, a failing disk, or a full queue before the spool.",
+    help: "Records that never came to be and of which the aggregator is told by a gap: too large, no room, a failing disk, or a full queue before the spool, where each pass counts as a record.",
 };
 /// Appends that the spool did not take.
 pub const SPOOL_RECORDS_TURNED_AWAY_TOTAL: Metric = Metric {

@@ -16,6 +16,7 @@ use crate::refused::Refused;
 /// Counters of one label, and values that it can have. A counter may have several rows.
 pub(crate) const KNOWN: &[(&Metric, &[&str])] = &[
     (&AGENT_DROPPED_PASSES_TOTAL, &["queue_full", "too_large", "spool_full", "disk_full", "disk_error"]),
+    (&AGENT_DROPPED_PASSES_TOTAL, &["stopping"]),
     (&RECEIVE_EVENTS_REFUSED_TOTAL, &["bad_type", "bad_clinic", "bad_key", "unknown_type", "bad_time"]),
     (&RECEIVE_EVENTS_REFUSED_TOTAL, &["queue_full", "spool_full", "disk_full", "disk_error", "too_large", "stopping"]),
     (&RECEIVE_REQUESTS_REFUSED_TOTAL, &["unreadable", "too_large", "too_many_events", "too_slow", "busy", "broken"]),
