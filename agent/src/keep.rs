@@ -14,7 +14,8 @@
 //!
 //! What does not become a record (too large, no room, a failing disk, a full inbox) is counted by reason and told to the
 //! aggregator by a *skip* in the spool, before the next record. Until the disk takes it, it is a number in memory: one
-//! for each reason, so that it is bounded. Records that somebody waits for are not told so: who waits is told.
+//! for each reason, so that it is bounded; a kill takes it along. Records that somebody waits for are not told so: who
+//! waits is told.
 //!
 //! *Names*: where the aggregator shows that the spool was set back (it has later records of our epoch), a new epoch
 //! begins; where it has another record in one's place, that record gets a new place.

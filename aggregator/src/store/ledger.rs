@@ -3,6 +3,9 @@
 //! Invariants: each sequence number of an epoch up to its position is that of a stored batch or missing once, under the
 //! reason that was told first. A window's ends are samples' times, corrected as the samples are: the newest sample before
 //! it and the oldest after it, in the order of positions and over epochs.
+//!
+//! What an agent lost before its spool gave it a number is in it once the agent's disk has taken the word of it; an agent
+//! that is killed before that never tells.
 
 use super::AgentRow;
 use proto::sample::Timestamp;
