@@ -28,7 +28,7 @@ mod door;
 mod tally;
 
 pub use door::{Door, Progress, Receipt, Wake};
-pub use tally::epoch_word;
+pub use tally::{epoch_word, reserve_word};
 
 use crate::batch::Batch;
 use crate::meters::KeepMeters;
@@ -138,6 +138,8 @@ pub struct Keeper {
     counted: Stats,
     /// The epoch whose beginning has been counted.
     epoch: Option<u128>,
+    /// What the log was told of the room for critical records.
+    reserve: Option<Reserve>,
     checkpoint_at: Duration,
     /// The spool's counts when the cursor was last written: while they stand still, it has nothing new to say.
     written: Stats,
@@ -191,6 +193,7 @@ impl Keeper {
             untold: BTreeMap::new(),
             counted: Stats::default(),
             epoch: None,
+            reserve: None,
             checkpoint_at,
             retry_at: None,
             read_at: None,
@@ -459,6 +462,9 @@ impl Keeper {
         let before = std::mem::replace(&mut self.counted, now);
         tally::count(&self.meters.spool, &before, &now);
         self.count_epoch(&now);
+        if self.reserve.replace(now.reserve) != Some(now.reserve) {
+            tally::log_reserve(now.reserve);
+        }
         if now.evicted_bytes > before.evicted_bytes {
             // Once in a segment. Which times it held, nobody knows without reading it; the gap is told by its seqs.
             let (records, bytes) =

@@ -86,6 +86,8 @@ pub struct SpoolMeters {
     pub bytes: Gauge,
     /// Bound of them.
     pub max_bytes: Gauge,
+    /// Whether room for critical records is set aside.
+    pub reserve_held: Gauge,
     /// Failed syncs.
     pub sync_failures: IntCounter,
     /// Cursor copies not written.
@@ -195,6 +197,7 @@ fn spool(telemetry: &Telemetry) -> SpoolMeters {
         waiting: telemetry.gauge(&rows::SPOOL_RECORDS_WAITING),
         bytes: telemetry.gauge(&rows::SPOOL_BYTES),
         max_bytes: telemetry.gauge(&rows::SPOOL_MAX_BYTES),
+        reserve_held: telemetry.gauge(&rows::SPOOL_RESERVE_HELD),
         sync_failures: telemetry.counter(&rows::SPOOL_SYNC_FAILURES_TOTAL),
         cursor_failures: telemetry.counter(&rows::SPOOL_CURSOR_FAILURES_TOTAL),
         evicted_bytes: telemetry.counter(&rows::SPOOL_EVICTED_BYTES_TOTAL),

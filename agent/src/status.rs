@@ -8,7 +8,7 @@
 use crate::collect::watch::Watch;
 use crate::config::Config;
 use crate::entrance::{Connection, Entrance};
-use crate::keep::{Door, epoch_word};
+use crate::keep::{Door, epoch_word, reserve_word};
 use crate::uplink::Standing;
 use axum::Router;
 use axum::extract::State;
@@ -184,6 +184,7 @@ impl Status {
             "new_epoch": stats.new_epoch.map(epoch_word),
             "bytes": stats.bytes,
             "max_bytes": self.config.spool.max_bytes,
+            "reserve": reserve_word(stats.reserve),
             "waiting": self.door.waiting(),
             "oldest_seq": stats.oldest_seq,
             "in": stats.appended + stats.recovered,

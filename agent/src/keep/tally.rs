@@ -1,7 +1,7 @@
 //! The spool's own counts as metrics.
 
 use crate::meters::SpoolMeters;
-use spool::{NewEpoch, Stats};
+use spool::{NewEpoch, Reserve, Stats};
 
 /// Why an epoch began, in a word.
 pub fn epoch_word(why: NewEpoch) -> &'static str {
@@ -17,6 +17,30 @@ pub fn epoch_word(why: NewEpoch) -> &'static str {
     }
 }
 
+/// How the room for critical records stands, in a word.
+pub fn reserve_word(reserve: Reserve) -> &'static str {
+    match reserve {
+        Reserve::Held => "held",
+        Reserve::Missing => "missing",
+        Reserve::Unsupported => "unsupported",
+    }
+}
+
+/// Tells the log how the room for critical records stands, when that has changed.
+pub(super) fn log_reserve(reserve: Reserve) {
+    match reserve {
+        Reserve::Held => tracing::info!("room on the disk is set aside for events"),
+        Reserve::Missing => {
+            tracing::warn!(
+                "no room on the disk is set aside for events: it is in use, or the disk is full; tried again"
+            );
+        }
+        Reserve::Unsupported => {
+            tracing::warn!("this disk cannot set room aside: when others fill it, events may be refused");
+        }
+    }
+}
+
 /// Counts what happened between two looks. What did not change is not touched: this is done with every look.
 pub(super) fn count(meters: &SpoolMeters, before: &Stats, now: &Stats) {
     meters.records_in.inc_by((now.appended + now.recovered) - (before.appended + before.recovered));
@@ -24,6 +48,7 @@ pub(super) fn count(meters: &SpoolMeters, before: &Stats, now: &Stats) {
     meters.moved.inc_by(now.moved - before.moved);
     meters.waiting.set(now.waiting as f64);
     meters.bytes.set(now.bytes as f64);
+    meters.reserve_held.set(f64::from(u8::from(now.reserve == Reserve::Held)));
     meters.sync_failures.inc_by(now.sync_failures - before.sync_failures);
     meters.cursor_failures.inc_by(now.cursor_failures - before.cursor_failures);
     meters.evicted_bytes.inc_by(now.evicted_bytes - before.evicted_bytes);

@@ -131,6 +131,23 @@ fn a_disk_that_takes_nothing_is_told_at_once_and_is_unhealthy_only_when_it_lasts
 }
 
 #[test]
+fn the_page_says_whether_room_for_events_is_set_aside() {
+    let bench = Bench::new();
+    let shown = || (bench.status.to_json()["spool"]["reserve"].clone(), bench.meters.keep.spool.reserve_held.get());
+    wait_for(|| shown() == (json!("held"), 1.0));
+    bench.disk.limit_bytes(0);
+    let _receipt = bench.status.door.hand_in(b"event".to_vec(), 1).expect("there is room in the queue");
+    wait_for(|| shown() == (json!("missing"), 0.0));
+    bench.disk.heal();
+    wait_for(|| {
+        bench.deliver_until(|| true);
+        bench.clock.advance(Duration::from_secs(10));
+        shown() == (json!("held"), 1.0)
+    });
+    bench.status.door.stop();
+}
+
+#[test]
 fn a_dead_mount_does_not_make_the_agent_unhealthy_and_a_hanging_host_collector_does() {
     let mut bench = Bench::new();
     let _mount = bench.hang("filesystem");

@@ -29,6 +29,7 @@ pub(super) const AGENT_ROWS: &[&Metric] = &[
     &SPOOL_RECORDS_WAITING,
     &SPOOL_BYTES,
     &SPOOL_MAX_BYTES,
+    &SPOOL_RESERVE_HELD,
     &SPOOL_SYNC_FAILURES_TOTAL,
     &SPOOL_CURSOR_FAILURES_TOTAL,
     &SPOOL_EVICTED_BYTES_TOTAL,
@@ -241,6 +242,14 @@ pub const SPOOL_MAX_BYTES: Metric = Metric {
     unit: "bytes",
     labels: &[],
     help: "Bytes that the spool may take on the disk.",
+};
+/// Whether room for critical records is set aside.
+pub const SPOOL_RESERVE_HELD: Metric = Metric {
+    name: "monitoring_spool_reserve_held",
+    kind: Gauge,
+    unit: "1",
+    labels: &[],
+    help: "Whether room on the disk is set aside for critical records; 0 while it is in use, while there is no room for it, and where the disk cannot set any aside.",
 };
 /// Failed syncs.
 pub const SPOOL_SYNC_FAILURES_TOTAL: Metric = Metric {
