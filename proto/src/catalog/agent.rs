@@ -353,7 +353,7 @@ pub const UPLINK_BATCHES_REFUSED_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &[],
-    help: "Batches that the aggregator refused for good; they lie in the spool's dead folder. Those before them count as acked.",
+    help: "Batches that the aggregator refused for good; they lie in the spool's dead folder, as far as that has room. Those before them count as acked.",
 };
 /// Batches moved.
 pub const UPLINK_BATCHES_MOVED_TOTAL: Metric = Metric {
