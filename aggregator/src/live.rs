@@ -203,6 +203,10 @@ impl Live {
         inner.seen(agent_id, wall, now);
         let appended = inner.append(agent_id, frames, News::ForTheRules);
         inner.note_news(agent_id, frames, wall, now);
+        // Batches without samples, while it had some to report: its events come, and its collectors hang.
+        if inner.head.latest(agent_id).next().is_some() {
+            inner.look_for_stale(agent_id, now);
+        }
         drop(inner);
         self.changed.notify_one();
         appended
@@ -260,13 +264,9 @@ impl Live {
     /// gets old meanwhile, and is no answer then.
     pub fn waits(&self, agent_id: Uuid) {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
-        let mut guard = self.lock();
-        let inner = &mut *guard;
+        let mut inner = self.lock();
         inner.seen(agent_id, wall, now);
-        let Some(agent) = inner.agents.get(&agent_id).filter(|agent| agent.state == State::Up) else { return };
-        if now.saturating_sub(agent.appended_at) > agent.silent_after() {
-            inner.awaiting.stale(agent_id, now);
-        }
+        inner.look_for_stale(agent_id, now);
     }
 
     /// Notes that an agent's stream has ended, and none has come in its place.
@@ -427,6 +427,14 @@ impl Inner {
         if let Some(agent) = self.agents.get_mut(&agent_id).filter(|agent| agent.state != State::Stopped) {
             agent.seen(wall, now);
             self.awaiting.returned(agent_id, now);
+        }
+    }
+
+    /// Whether what the head has of an agent that is there is too old to tell of now.
+    fn look_for_stale(&mut self, agent_id: Uuid, now: Duration) {
+        let Some(agent) = self.agents.get(&agent_id).filter(|agent| agent.state == State::Up) else { return };
+        if now.saturating_sub(agent.appended_at) > agent.silent_after() {
+            self.awaiting.stale(agent_id, now);
         }
     }
 

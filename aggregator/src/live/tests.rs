@@ -635,3 +635,51 @@ fn what_we_say_of_an_agent_is_said_when_it_is_news_and_again_every_ten_seconds()
     room.live.sweep();
     assert_eq!((said(), room.up()), (4, vec![shown("agenda-1", 0.0)]), "that it is silent is news");
 }
+
+/// Agent 1 sends batches without samples, as of events, for so many seconds.
+fn send_events(room: &Room, seconds: u32) {
+    for _ in 0..seconds {
+        room.clock.advance(SECOND);
+        room.live.append(id(1), &[]);
+        room.live.sweep();
+    }
+}
+
+#[test]
+fn an_agent_that_delivers_events_while_its_collectors_hang_is_up_but_not_heard() {
+    let room = Room::new();
+    room.hello(1);
+    room.send(1, 1.0);
+    send_events(&room, SILENT_INTERVALS);
+    assert!(room.unheard().is_empty(), "a pass may be late");
+    send_events(&room, 1);
+    assert_eq!((room.state(1), room.unheard()), (State::Up, vec!["agenda-1".to_string()]));
+    send_events(&room, 400);
+    assert_eq!(room.unheard(), ["agenda-1"], "also beyond the lookback: nothing of now is known");
+    room.send(1, 2.0);
+    assert!(room.unheard().is_empty());
+}
+
+#[test]
+fn of_an_agent_that_has_nothing_but_events_no_sample_is_awaited_for_long() {
+    let room = Room::new();
+    room.hello(1);
+    send_events(&room, 301);
+    assert!(room.unheard().is_empty());
+}
+
+/// Prints figures and holds no one to them.
+#[test]
+fn what_a_look_at_many_agents_costs() {
+    let room = Room::new();
+    for number in 0..10_000 {
+        room.hello(number);
+    }
+    room.live.sweep();
+    let began = std::time::Instant::now();
+    for _ in 0..20 {
+        room.clock.advance(Duration::from_millis(100));
+        room.live.sweep();
+    }
+    println!("a sweep of 10000 agents: {:?}", began.elapsed() / 20);
+}
