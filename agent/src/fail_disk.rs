@@ -38,6 +38,10 @@ impl Fs for FailDisk {
         RealDisk.make_dir(dir)
     }
 
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        RealDisk.is_dir(path)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         RealDisk.list(dir)
     }

@@ -25,6 +25,10 @@ impl Fs for RealDisk {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)
     }
 
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        Ok(std::fs::symlink_metadata(path)?.is_dir())
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(dir)? {

@@ -1,4 +1,4 @@
-//! The disk as the spool sees it: twelve verbs. [`RealDisk`](crate::RealDisk) is the one that ships; the one in memory
+//! The disk as the spool sees it: thirteen verbs. [`RealDisk`](crate::RealDisk) is the one that ships; the one in memory
 //! (`memory.rs`) forgets unsynced writes, tears sectors and fails on demand, and is what the tests crash.
 
 use std::io;
@@ -33,6 +33,8 @@ pub type Lock = Box<dyn Send + Sync>;
 pub trait Fs: Send + Sync {
     /// Makes the directory and its parents; an existing one is fine.
     fn make_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Whether the name is a directory itself, and not a link that leads to one. A missing one is `NotFound`.
+    fn is_dir(&self, path: &Path) -> io::Result<bool>;
     /// The regular files of a directory, in any order; `NotFound` if there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
     /// Opens a file.

@@ -255,6 +255,14 @@ impl Fs for MemoryDisk {
         Ok(())
     }
 
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state();
+        if state.dirs.contains(path) {
+            return Ok(true);
+        }
+        if state.names.contains_key(path) { Ok(false) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         let mut state = self.state();
         state.fault(Operation::Open)?;

@@ -3,6 +3,8 @@
 //!
 //! Damage is kept by the best effort: it may come in a thousand pieces, and a sync for each would stop the reader. A
 //! refused record is whole, and its only other copy goes with its segment: it is kept durably.
+//!
+//! A symlink under the name of a shelf is never followed: then there is no shelf, and it takes nothing.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,9 +29,10 @@ pub(crate) struct Shelf {
 // === impl Shelf ===
 
 impl Shelf {
-    /// The shelf as it lies there; a missing one is empty.
+    /// The shelf as it lies there; a missing one is empty, and so is what is no directory.
     pub fn open(fs: &dyn Fs, dir: PathBuf) -> Self {
-        let entries = fs.list(&dir).unwrap_or_default();
+        let is_dir = fs.is_dir(&dir).unwrap_or_default();
+        let entries = if is_dir { fs.list(&dir).unwrap_or_default() } else { Vec::new() };
         let bytes = entries.iter().map(|entry| entry.bytes).sum();
         Self { dir, bytes, turned_away: 0, files: entries.len() }
     }
@@ -41,7 +44,7 @@ impl Shelf {
 
     /// Puts a copy of the bytes there, unless it is full or a file of that name is there already.
     pub fn keep(&mut self, fs: &dyn Fs, name: &str, bytes: &[u8]) {
-        let kept = self.has_room(1, bytes.len() as u64) && fs.make_dir(&self.dir).is_ok() && {
+        let kept = self.has_room(1, bytes.len() as u64) && self.make(fs).is_ok() && {
             let path = self.dir.join(name);
             match fs.open(&path, Access::CreateNew) {
                 Ok(file) if file.write_at(bytes, 0).is_ok() => {
@@ -62,7 +65,9 @@ impl Shelf {
     /// record says which it is: one that lies there already is the same.)
     pub fn keep_durably(&mut self, fs: &dyn Fs, name: &str, record: &[u8], why: &str) -> bool {
         let path = self.dir.join(name);
-        if fs.open(&path, Access::Read).is_ok() {
+        if self.make_durably(fs).is_err() {
+            return false;
+        } else if fs.open(&path, Access::Read).is_ok() {
             return fs.sync_dir(&self.dir).is_ok(); // whole, because it got its name when it was synced
         }
         let bytes = (record.len() + why.len()) as u64;
@@ -70,9 +75,8 @@ impl Shelf {
             return false;
         }
         let reason = format!("{name}.why");
-        let kept = self.make_durably(fs).is_ok()
-            && replace(fs, &self.dir, &reason, why.as_bytes()).is_ok()
-            && replace(fs, &self.dir, name, record).is_ok();
+        let kept =
+            replace(fs, &self.dir, &reason, why.as_bytes()).is_ok() && replace(fs, &self.dir, name, record).is_ok();
         if kept {
             self.count(why.len() as u64);
             self.count(record.len() as u64);
@@ -83,16 +87,26 @@ impl Shelf {
         kept
     }
 
+    /// The directory, which must be one itself. (The directory around it is ours alone, so that it stays one.)
+    fn make(&self, fs: &dyn Fs) -> io::Result<()> {
+        match fs.is_dir(&self.dir) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(io::ErrorKind::NotADirectory.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs.make_dir(&self.dir),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The directory, and its name in ours.
     fn make_durably(&self, fs: &dyn Fs) -> io::Result<()> {
-        fs.make_dir(&self.dir)?;
+        self.make(fs)?;
         self.dir.parent().map_or(Ok(()), |parent| fs.sync_dir(parent))
     }
 
     /// Moves a whole file there, or removes it if there is no room.
     pub fn take(&mut self, fs: &dyn Fs, path: &Path, bytes: u64) {
         let moved = path.file_name().is_some_and(|name| {
-            self.has_room(1, bytes) && fs.make_dir(&self.dir).is_ok() && fs.rename(path, &self.dir.join(name)).is_ok()
+            self.has_room(1, bytes) && self.make(fs).is_ok() && fs.rename(path, &self.dir.join(name)).is_ok()
         });
         if moved {
             self.count(bytes);

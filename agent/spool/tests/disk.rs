@@ -278,6 +278,35 @@ fn a_symlink_to_the_directory_is_followed_and_one_in_it_is_not() {
     assert_eq!(std::fs::read(&elsewhere).unwrap(), before);
 }
 
+#[test]
+fn a_symlink_under_the_name_of_a_shelf_gets_nothing_and_it_is_counted() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, elsewhere) = (home.path().join("spool"), home.path().join("elsewhere"));
+    let mut spool = open(&dir, durable());
+    for payload in [b"refused", b"damaged"] {
+        spool.append(Class::Ordinary, payload).unwrap();
+    }
+    spool.close().unwrap();
+    std::fs::create_dir(&elsewhere).unwrap();
+    for shelf in ["dead", "quarantine"] {
+        std::os::unix::fs::symlink(&elsewhere, dir.join(shelf)).unwrap();
+    }
+    let segment = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+    let segment = segment.filter(|path| path.to_str().unwrap().ends_with(".ordinary.seg")).last().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let mut spool = open(&dir, durable());
+    let Next::Record(record) = spool.read_next().unwrap() else { panic!("the first is whole") };
+    let position = record.position;
+    assert!(!spool.refuse(position, "x").unwrap());
+    spool.ack(position).unwrap();
+    assert_eq!(spool.stats().not_shelved, 1);
+    assert!(spool.stats().not_quarantined > 0);
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0, "nothing is written through it");
+}
+
 /// Each of our names, made into something else that is no file. None of them may hang us, be followed or be written to.
 #[test]
 fn a_name_of_ours_that_is_no_file_is_stepped_over_or_named_in_the_error() {
