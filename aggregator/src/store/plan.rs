@@ -434,6 +434,7 @@ mod tests {
         Standing { last_seq, generation: 7, ..Standing::default() }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "each test makes one")]
     fn plan(rows: &[BatchRow], standing: Standing) -> Plan<'_> {
         let group = Group::try_new(rows).expect("fits");
         group.plan(&group.streams.iter().map(|(stream, _)| (*stream, standing.clone())).collect())
@@ -544,7 +545,7 @@ mod tests {
         let at = |seq| ((rows[0].agent_id, Uuid::from_u128(9)), seq);
         let content = [(at(1), Held::Content(1)), (at(2), Held::Content(77)), (at(6), Held::Content(6))];
         plan.compare(&content.into_iter().chain([(at(3), Held::Gap), (at(5), Held::Gap)]).collect());
-        use Stored::{Replay, Taken, Unproven};
-        assert_eq!(plan.stored, [Replay, Taken, Taken, Unproven, Replay, Taken]);
+        let (replay, taken, unproven) = (Stored::Replay, Stored::Taken, Stored::Unproven);
+        assert_eq!(plan.stored, [replay.clone(), taken.clone(), taken.clone(), unproven, replay, taken]);
     }
 }

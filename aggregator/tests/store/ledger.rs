@@ -82,8 +82,8 @@ pub async fn a_run_of_losses_is_one_row_over_commits_and_a_restart(mut database:
 pub async fn more_open_gaps_than_a_commit_ends_end_by_the_next(database: Database) {
     with_agent(&database).await;
     database.commit(&[whole(1, 9, 1)]).await;
-    let reasons = ["refused", "corrupt"];
-    let rows: Vec<BatchRow> = (2..=10_101).map(|seq| gap(9, seq, seq, reasons[seq as usize % 2])).collect();
+    let reason = |seq: u64| if seq.is_multiple_of(2) { "refused" } else { "corrupt" };
+    let rows: Vec<BatchRow> = (2..=10_101).map(|seq| gap(9, seq, seq, reason(seq))).collect();
     database.commit(&rows).await;
     let open = async |database: &Database| {
         let all = ledger(database, i64::MIN, i64::MAX, 20_000).await.gaps;

@@ -140,8 +140,8 @@ async fn more_gaps_than_an_answer_holds_are_cut_and_it_says_so() {
 #[tokio::test]
 async fn what_was_cut_is_not_called_complete_where_its_gap_has_no_end() {
     let (house, agent) = with_gaps().await;
-    let reasons = ["corrupt", "refused"];
-    let gap = |n: u64| batch(agent, 10 + n, 11, Some((10 + n, reasons[n as usize % 2])));
+    let reason = |n: u64| if n.is_multiple_of(2) { "corrupt" } else { "refused" };
+    let gap = |n| batch(agent, 10 + n, 11, Some((10 + n, reason(n))));
     let rows: Vec<BatchRow> = (0..1_100).map(gap).collect();
     house.pages.store.commit(&rows).await.expect("it is there");
     let answer = house.get(&format!("/api/agents/{agent}/ledger")).await.json();
