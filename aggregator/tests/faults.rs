@@ -31,14 +31,16 @@ mod run;
 #[path = "faults/stored.rs"]
 mod stored;
 
+use disk::Disk;
 use fault::{
     CrashServer, CutMidFrame, DieAtPoint, DieUnheard, EndConnections, Fault, ForgottenLine, HalfOpen, Kill, KillBoth,
-    LockFile, LockTable, LosePower, Partition, SlowConsumer, SlowLine,
+    LockFile, LockTable, LosePower, LoseServerPower, Partition, SlowConsumer, SlowLine,
 };
 use house::{Database, House, Plan, Victim};
 use postgres::Postgres;
 use proxy::{Flow, Weather};
 use run::{OBSERVE_EVERY, Replays, Run};
+use std::path::Path;
 
 #[expect(clippy::unnecessary_wraps, reason = "beside the other, which may be missing")]
 fn sqlite() -> Option<Database> {
@@ -47,6 +49,15 @@ fn sqlite() -> Option<Database> {
 
 fn postgresql() -> Option<Database> {
     Postgres::private().map(Database::Postgres)
+}
+
+/// With its cluster, which has 40 MiB and a log, on a disk whose power can fail.
+fn postgresql_on_disk() -> Option<Database> {
+    let data = |mount: &Path| mount.join("data");
+    let disk = Disk::with_user(256 << 20, |mount| Postgres::stopper(&data(mount)))?;
+    let server = Postgres::private_in(&data(&disk.path()))?;
+    disk.sync();
+    Some(Database::PostgresOnDisk(server, disk))
 }
 
 fn kills(test: &'static str, victim: Victim, short: u64, long: u64) -> Run {
@@ -159,6 +170,21 @@ fn an_agent_whose_power_fails_has_what_it_promised_on_postgresql() {
 #[test]
 fn an_aggregator_whose_power_fails_has_what_it_acked_on_sqlite() {
     power_losses("an_aggregator_whose_power_fails_has_what_it_acked_on_sqlite", Victim::Aggregator, 6).go(sqlite);
+}
+
+#[test]
+fn a_postgresql_whose_power_fails_has_what_was_acked() {
+    let run = Run {
+        test: "a_postgresql_whose_power_fails_has_what_was_acked",
+        title: "PostgreSQL's power lost",
+        short: 6,
+        long: 200,
+        plan: Plan::USUAL,
+        faults: vec![Box::new(LoseServerPower)],
+        observe_every: OBSERVE_EVERY,
+        replays: Replays::Possible,
+    };
+    run.go(postgresql_on_disk);
 }
 
 #[test]

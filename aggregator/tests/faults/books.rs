@@ -1,84 +1,126 @@
 //! The books of both programs, as `docs/conservation.md` has them: what went into a stage has come out of it, is dropped
 //! for a reason, or waits in it. Read from their pages, after whatever was done to them.
 
+use proto::catalog::{self, Metric};
+
 /// One sum: what came in, and where it went.
-type Sum = (&'static str, &'static [&'static str]);
+pub type Sum = (&'static Metric, &'static [&'static Metric]);
 
 /// The agent's.
 pub const AGENT: &[Sum] = &[
     (
-        "monitoring_agent_passes_in_total",
+        &catalog::AGENT_PASSES_IN_TOTAL,
+        &[&catalog::AGENT_PASSES_OUT_TOTAL, &catalog::AGENT_DROPPED_PASSES_TOTAL, &catalog::AGENT_PASSES_WAITING],
+    ),
+    (
+        &catalog::RECEIVE_EVENTS_IN_TOTAL,
+        &[&catalog::RECEIVE_EVENTS_OUT_TOTAL, &catalog::RECEIVE_EVENTS_REFUSED_TOTAL, &catalog::RECEIVE_EVENTS_WAITING],
+    ),
+    (
+        &catalog::SPOOL_RECORDS_IN_TOTAL,
         &[
-            "monitoring_agent_passes_out_total",
-            "monitoring_agent_passes_dropped_total",
-            "monitoring_agent_passes_waiting",
+            &catalog::SPOOL_RECORDS_OUT_TOTAL,
+            &catalog::SPOOL_RECORDS_MOVED_TOTAL,
+            &catalog::SPOOL_RECORDS_DROPPED_TOTAL,
+            &catalog::SPOOL_RECORDS_WAITING,
         ],
     ),
     (
-        "monitoring_receive_events_in_total",
+        &catalog::UPLINK_BATCHES_SENT_TOTAL,
         &[
-            "monitoring_receive_events_out_total",
-            "monitoring_receive_events_refused_total",
-            "monitoring_receive_events_waiting",
-        ],
-    ),
-    (
-        "monitoring_spool_records_in_total",
-        &[
-            "monitoring_spool_records_out_total",
-            "monitoring_spool_records_moved_total",
-            "monitoring_spool_records_dropped_total",
-            "monitoring_spool_records_waiting",
-        ],
-    ),
-    (
-        "monitoring_uplink_batches_sent_total",
-        &[
-            "monitoring_uplink_batches_acked_total",
-            "monitoring_uplink_batches_refused_total",
-            "monitoring_uplink_batches_moved_total",
-            "monitoring_uplink_batches_unanswered_total",
-            "monitoring_uplink_batches_in_flight",
+            &catalog::UPLINK_BATCHES_ACKED_TOTAL,
+            &catalog::UPLINK_BATCHES_REFUSED_TOTAL,
+            &catalog::UPLINK_BATCHES_MOVED_TOTAL,
+            &catalog::UPLINK_BATCHES_UNANSWERED_TOTAL,
+            &catalog::UPLINK_BATCHES_IN_FLIGHT,
         ],
     ),
 ];
 
 /// The aggregator's.
 pub const AGGREGATOR: &[Sum] = &[
+    (&catalog::INGEST_RECEIVED_BATCHES_TOTAL, &[&catalog::INGEST_BATCHES_TOTAL, &catalog::INGEST_WAITING_BATCHES]),
     (
-        "monitoring_ingest_received_batches_total",
-        &["monitoring_ingest_batches_total", "monitoring_ingest_waiting_batches"],
+        &catalog::INGEST_RECEIVED_SAMPLES_TOTAL,
+        &[&catalog::INGEST_SAMPLES_TOTAL, &catalog::INGEST_DROPPED_SAMPLES_TOTAL],
     ),
-    (
-        "monitoring_ingest_received_samples_total",
-        &["monitoring_ingest_samples_total", "monitoring_ingest_dropped_samples_total"],
-    ),
-    ("monitoring_ingest_received_events_total", &["monitoring_ingest_events_total"]),
+    (&catalog::INGEST_RECEIVED_EVENTS_TOTAL, &[&catalog::INGEST_EVENTS_TOTAL]),
 ];
 
 /// What the aggregator drops of its own series; it was never received.
 const OWN: &str = "=\"own_";
 
-/// The first sum that does not hold on a page; `None` where all do.
-pub fn broken(page: &str, sums: &[Sum]) -> Option<String> {
-    sums.iter().find_map(|(name, parts)| {
-        let whole = total(page, name);
-        let parts: Vec<f64> = parts.iter().map(|part| total(page, part)).collect();
-        (whole != parts.iter().sum::<f64>()).then(|| format!("{name} is {whole}, and its parts are {parts:?}"))
-    })
+/// How much must have gone through a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trade {
+    /// It may stand still: the program has just started.
+    Any,
+    /// Something, or its sum says nothing.
+    Some,
 }
 
-/// All series of a metric together.
-fn total(page: &str, name: &str) -> f64 {
-    let is_of = |line: &&str| line.split(['{', ' ']).next() == Some(name) && !line.contains(OWN);
-    page.lines().filter(is_of).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+/// The first sum that does not hold on a page, or of which a part is not there; `None` where all hold.
+pub fn broken(page: &str, sums: &[Sum], trade: Trade) -> Option<String> {
+    sums.iter().find_map(|(whole, parts)| check(page, whole, parts, trade).err())
+}
+
+fn check(page: &str, metric: &Metric, parts: &[&Metric], trade: Trade) -> Result<(), String> {
+    let whole = total(page, metric)?;
+    let parts = parts.iter().map(|part| total(page, part)).collect::<Result<Vec<_>, _>>()?;
+    if whole != parts.iter().sum::<f64>() {
+        return Err(format!("{} is {whole}, and its parts are {parts:?}", metric.name));
+    }
+    if whole == 0.0 && trade == Trade::Some {
+        return Err(format!("{} is 0: its sum proves nothing", metric.name));
+    }
+    Ok(())
+}
+
+/// All series of a metric together. A page without any has another name for it, and its sum would hold for nothing.
+fn total(page: &str, metric: &Metric) -> Result<f64, String> {
+    let of_metric = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(metric.name));
+    let values = of_metric.filter(|line| !line.contains(OWN)).map(|line| {
+        let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        value.ok_or_else(|| format!("no number: {line}"))
+    });
+    let values = values.collect::<Result<Vec<_>, _>>()?;
+    if values.is_empty() { Err(format!("the page has no {}", metric.name)) } else { Ok(values.iter().sum()) }
+}
+
+// === tests ===
+
+const SUM: &[Sum] = &[(
+    &catalog::INGEST_RECEIVED_SAMPLES_TOTAL,
+    &[&catalog::INGEST_SAMPLES_TOTAL, &catalog::INGEST_DROPPED_SAMPLES_TOTAL],
+)];
+
+/// A page of the metrics of [`SUM`], the last one with a reason.
+fn page(received: u64, kept: u64, dropped: &[(&str, u64)]) -> String {
+    let (whole, parts) = SUM[0];
+    let dropped = dropped.iter().map(|(reason, count)| format!("{}{{reason=\"{reason}\"}} {count}", parts[1].name));
+    let mut lines = vec![
+        format!("# TYPE {} counter", whole.name),
+        format!("{} {received}", whole.name),
+        format!("{}_more 9", whole.name),
+        format!("{} {kept}", parts[0].name),
+    ];
+    lines.extend(dropped);
+    lines.join("\n")
 }
 
 #[test]
 fn a_sum_that_does_not_hold_is_named_and_what_was_never_received_is_left_out() {
-    const SUMS: &[Sum] = &[("in", &["out", "dropped"])];
-    let page =
-        "# TYPE in counter\nin 5\nin_flight 9\nout 3\ndropped{reason=\"a\"} 1\ndropped{reason=\"own_limit\"} 7\n";
-    assert_eq!(broken(page, SUMS).as_deref(), Some("in is 5, and its parts are [3.0, 1.0]"));
-    assert_eq!(broken(&format!("{page}dropped{{reason=\"b\"}} 1\n"), SUMS), None);
+    let why = broken(&page(5, 3, &[("a", 1), ("own_limit", 7)]), SUM, Trade::Some).expect("one is missing");
+    assert!(why.ends_with("is 5, and its parts are [3.0, 1.0]"), "{why}");
+    assert_eq!(broken(&page(5, 3, &[("a", 1), ("b", 1), ("own_limit", 7)]), SUM, Trade::Some), None);
+}
+
+#[test]
+fn a_metric_that_is_not_there_and_a_stage_that_nothing_went_through_are_no_proof() {
+    let why = broken(&page(3, 3, &[]), SUM, Trade::Some).expect("a part is not there");
+    assert!(why.starts_with("the page has no"), "{why}");
+    assert!(broken("", SUM, Trade::Any).is_some(), "an empty page");
+    let idle = page(0, 0, &[("a", 0)]);
+    assert!(broken(&idle, SUM, Trade::Some).is_some_and(|why| why.ends_with("proves nothing")));
+    assert_eq!(broken(&idle, SUM, Trade::Any), None);
 }

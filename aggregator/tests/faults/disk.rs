@@ -7,16 +7,21 @@
 //! DIR/0 DIR/1  images: one is mounted, the other takes the copy
 //! DIR/mount    where the program has its files
 //! ```
-//! The file system's own commits, which would make durable what nobody synced, come every five minutes instead of every
-//! five seconds: what is there after the loss is what was asked for.
+//! Frozen by SIGSTOP, not by `fsfreeze`, which would first write what nobody asked to be durable. Afterwards nobody asks
+//! anything of the disk, so that the copy is of one moment. The file system's own commits, which would make durable what
+//! nobody synced, come every five minutes instead of every five seconds: what is there after the loss is what was asked for.
 //!
-//! Needs root and loop devices; says aloud that a test is skipped where they are not to be had.
+//! Needs root and loop devices; says aloud that a test is skipped where they are not to be had. A long run fails there: it
+//! would be green and have seen no loss of power.
 
 use crate::postgres::janitor;
+use crate::run::ROUNDS;
+use std::fs::Permissions;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::{fs, thread};
+use std::{env, fs, thread};
 
 /// Size of an image, most of it a hole: what matters is what is written.
 const IMAGE_BYTES: u64 = 64 << 20;
@@ -34,13 +39,24 @@ pub struct Disk {
 impl Disk {
     /// A new, empty one; `None` where this machine does not let us.
     pub fn new() -> Option<Self> {
+        Self::with_user(IMAGE_BYTES, |_| Command::new("true"))
+    }
+
+    /// One of so many bytes, with a program on it that outlives us and must be stopped by a command, which is made for the
+    /// place of the files, before the disk goes.
+    pub fn with_user(bytes: u64, stop: impl FnOnce(&Path) -> Command) -> Option<Self> {
         let dir = tempfile::Builder::new().prefix("monitoring-disk-").tempdir().expect("a directory").keep();
-        let mut release = Command::new("umount");
-        release.arg("--lazy").arg(dir.join("mount"));
+        // A program on it may run as another user.
+        fs::set_permissions(&dir, Permissions::from_mode(0o711)).expect("our directory");
+        let mount = dir.join("mount");
+        let stop = stop(&mount);
+        let mut release = Command::new("sh");
+        release.args(["-c", r#"mount="$1"; shift; "$@"; umount --lazy "$mount""#, "release"]).arg(&mount);
+        release.arg(stop.get_program()).args(stop.get_args());
         let janitor = janitor::hire(&dir, &release);
         let disk = Self { dir, current: 0, janitor };
         fs::create_dir(disk.path()).expect("our directory");
-        let image = fs::File::create(disk.image(0)).and_then(|file| file.set_len(IMAGE_BYTES));
+        let image = fs::File::create(disk.image(0)).and_then(|file| file.set_len(bytes));
         image.expect("our directory");
         let made = run("mkfs.ext4", |command| command.arg("-qF").arg(disk.image(0)));
         if let Err(why) = made.and_then(|()| disk.mount()) {
@@ -48,6 +64,11 @@ impl Disk {
             return None;
         }
         Some(disk)
+    }
+
+    /// Makes everything durable: what a test has laid there before it begins.
+    pub fn sync(&self) {
+        run("sync", |command| command.arg("--file-system").arg(self.path())).expect("the disk works");
     }
 
     /// Where its files are.
@@ -103,6 +124,7 @@ fn run(program: &str, arguments: impl FnOnce(&mut Command) -> &mut Command) -> R
 
 /// Says aloud that a test did not run; past the capture of the test runner.
 fn skip(why: &str) {
+    assert!(env::var_os(ROUNDS).is_none(), "{ROUNDS} is set, and no power can fail here: {why}");
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let line = format!("SKIPPED: {name} needs root, loop devices and e2fsprogs ({why})\n");
     drop(io::stderr().write_all(line.as_bytes()));

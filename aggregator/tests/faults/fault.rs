@@ -1,6 +1,6 @@
 //! What is done to the house. Each fault is a small type: its name, and one time of doing it, healing included.
 
-use crate::house::{Database, House, Victim};
+use crate::house::{House, Victim};
 use crate::proxy::{Flow, Weather};
 use fastrand::Rng;
 use runtime::fail_point::{self, POINTS};
@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 /// How long a fault lasts that has an end, at the most.
 const LASTS_MAX_MS: u64 = 400;
+/// In a long run one in so many lasts longer: until deadlines pass, and there is a backlog when it ends.
+const LONG_EVERY: u64 = 20;
+/// How long such a one lasts.
+const LONG_MS: std::ops::Range<u64> = 5_000..20_000;
 /// How long a program may take to come to its fail point; where it does not, it is killed there.
 const TO_POINT_MAX: Duration = Duration::from_millis(400);
 /// A point is passed so often at the most before it kills.
@@ -52,6 +56,9 @@ pub struct LosePower(pub Victim);
 
 /// PostgreSQL crashes and recovers.
 pub struct CrashServer;
+
+/// The power of PostgreSQL's disk fails at any moment.
+pub struct LoseServerPower;
 
 /// PostgreSQL ends every connection.
 pub struct EndConnections;
@@ -201,9 +208,19 @@ impl Fault for CrashServer {
     }
 
     fn inject(&self, house: &mut House, _: &mut Rng) {
-        if let Database::Postgres(server) = &house.database {
+        if let Some(server) = house.database.server() {
             server.restart_immediate();
         }
+    }
+}
+
+impl Fault for LoseServerPower {
+    fn name(&self) -> &'static str {
+        "loss of PostgreSQL's power"
+    }
+
+    fn inject(&self, house: &mut House, _: &mut Rng) {
+        house.fail_server_power();
     }
 }
 
@@ -228,7 +245,7 @@ impl Fault for LockTable {
     }
 
     fn inject(&self, house: &mut House, random: &mut Rng) {
-        let lasts = lasts(random);
+        let lasts = lasts(house, random);
         house.block_on(async {
             let mut connection = PgConnection::connect(&house.url).await.expect("the server runs");
             let mut tx = connection.begin().await.expect("the server runs");
@@ -245,7 +262,7 @@ impl Fault for LockFile {
     }
 
     fn inject(&self, house: &mut House, random: &mut Rng) {
-        let lasts = lasts(random);
+        let lasts = lasts(house, random);
         house.block_on(async {
             let mut connection = SqliteConnection::connect(&house.url).await.expect("the file is there");
             let tx = connection.begin_with("BEGIN IMMEDIATE").await.expect("it is free in a moment");
@@ -270,12 +287,15 @@ impl Fault for ForgottenLine {
 /// It is so for a while.
 fn weather(house: &House, random: &mut Rng, weather: Weather) {
     house.proxy.set(weather);
-    thread::sleep(lasts(random));
+    thread::sleep(lasts(house, random));
     house.proxy.heal();
 }
 
 /// How long a fault lasts: its input, as its moment is.
-fn lasts(random: &mut Rng) -> Duration {
+fn lasts(house: &House, random: &mut Rng) -> Duration {
+    if house.has_long_outages() && random.u64(0..LONG_EVERY) == 0 {
+        return Duration::from_millis(random.u64(LONG_MS));
+    }
     Duration::from_millis(random.u64(1..=LASTS_MAX_MS))
 }
 

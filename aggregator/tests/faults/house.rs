@@ -7,7 +7,7 @@
 //! ```
 //! Every address is below the ephemeral ports: a program that comes back after a kill must find its own free.
 
-use crate::books;
+use crate::books::{self, Sum, Trade};
 use crate::disk::Disk;
 use crate::oracle::Oracle;
 use crate::postgres::Postgres;
@@ -42,7 +42,7 @@ const SPOOL_COPY: &str = "spool-copy";
 const PROC: &str = "proc";
 /// Where the kernel shows the id of its boot.
 const BOOT_ID: &str = "sys/kernel/random/boot_id";
-/// Looks at books that do not agree, when nothing waits: passes go on moving, but not all of the time.
+/// Looks at books that do not agree: what moves is on one side of a sum only, but not at each look.
 const LOOKS_MAX: u32 = 1000;
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -53,6 +53,8 @@ pub enum Database {
     Sqlite,
     /// A server of the test's own.
     Postgres(Postgres),
+    /// The same with its cluster on a disk whose power can fail.
+    PostgresOnDisk(Postgres, Disk),
 }
 
 /// Whose files lie on the disk whose power can fail.
@@ -71,6 +73,8 @@ pub struct Plan {
     pub on_disk: Option<Victim>,
     /// The mode of the agent's spool.
     pub mode: &'static str,
+    /// Whether some outages last for seconds.
+    pub long_outages: bool,
 }
 
 /// See the module.
@@ -86,6 +90,7 @@ pub struct House {
     aggregator: Option<Program>,
     pub proxy: Proxy,
     disk: Option<Disk>,
+    long_outages: bool,
     oracle: Arc<Oracle>,
     producers: Option<Producers>,
     /// Batches that earlier aggregators knew already.
@@ -113,7 +118,15 @@ impl Database {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
-            Self::Postgres(_) => "PostgreSQL",
+            Self::Postgres(_) | Self::PostgresOnDisk(..) => "PostgreSQL",
+        }
+    }
+
+    /// The server, where it is one.
+    pub fn server(&self) -> Option<&Postgres> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres(server) | Self::PostgresOnDisk(server, _) => Some(server),
         }
     }
 }
@@ -122,7 +135,7 @@ impl Database {
 
 impl Plan {
     /// Nobody's power fails.
-    pub const USUAL: Self = Self { on_disk: None, mode: "durable" };
+    pub const USUAL: Self = Self { on_disk: None, mode: "durable", long_outages: false };
 
     /// `victim`'s power can.
     pub const fn on_disk(victim: Victim) -> Self {
@@ -146,9 +159,9 @@ impl House {
             Some(disk) if plan.on_disk == Some(of) => disk.path(),
             _ => dir.path().to_path_buf(),
         };
-        let url = match &database {
-            Database::Sqlite => format!("sqlite://{}", home(Victim::Aggregator).join("monitoring.db").display()),
-            Database::Postgres(server) => runtime.block_on(server.create_database()),
+        let url = match database.server() {
+            None => format!("sqlite://{}", home(Victim::Aggregator).join("monitoring.db").display()),
+            Some(server) => runtime.block_on(server.create_database()),
         };
         let [grpc, http, agent_http, door] = [(); 4].map(|()| own_address());
         let proxy = runtime.block_on(Proxy::start(grpc));
@@ -168,6 +181,7 @@ impl House {
             aggregator: None,
             proxy,
             disk,
+            long_outages: plan.long_outages,
             oracle: Arc::new(Oracle::new(seed)),
             producers: None,
             replays: 0,
@@ -264,6 +278,16 @@ impl House {
         self.start(who, None);
     }
 
+    /// The power of PostgreSQL's disk fails, and that of its machine with it. It starts again on what is left.
+    pub fn fail_server_power(&mut self) {
+        let Database::PostgresOnDisk(server, disk) = &mut self.database else { panic!("it has no disk") };
+        server.freeze();
+        disk.copy();
+        server.kill();
+        disk.fail_power();
+        server.start();
+    }
+
     /// Copies the spool of an agent that does not run.
     pub fn copy_spool(&self) {
         copy_dir(&self.dir.path().join(SPOOL), &self.dir.path().join(SPOOL_COPY)).expect("our directory");
@@ -285,6 +309,11 @@ impl House {
 
     fn log(&self, who: Victim) -> PathBuf {
         self.dir.path().join(format!("{who:?}.log"))
+    }
+
+    /// Whether some outages last for seconds.
+    pub fn has_long_outages(&self) -> bool {
+        self.long_outages
     }
 
     // --- what can be seen ---
@@ -352,15 +381,11 @@ impl House {
 
     /// Waits until the agent has nothing left and the books of both agree, for as long as it gets on.
     pub fn await_delivery(&self) -> Result<(), String> {
-        let (mut progress_at, mut furthest, mut looks) = (Instant::now(), 0, 0);
+        let (mut progress_at, mut furthest) = (Instant::now(), 0);
         loop {
             let spool = self.agent_status().map(|status| status["spool"].clone()).unwrap_or_default();
             if spool["waiting"] == 0 {
-                let Some(broken) = self.broken_books() else { return Ok(()) };
-                looks += 1;
-                if looks == LOOKS_MAX {
-                    return Err(format!("the books do not agree: {broken}"));
-                }
+                return self.check_books(Trade::Some);
             }
             let now = spool["oldest_seq"].as_u64().unwrap_or(0);
             if now > furthest {
@@ -373,11 +398,27 @@ impl House {
         }
     }
 
-    /// A sum that does not hold, on either program's page. What moves just now may be on one side of it only.
-    fn broken_books(&self) -> Option<String> {
-        let broken = |address, sums| books::broken(&fetch(address, "/metrics").unwrap_or_default(), sums);
-        broken(self.agent_http, books::AGENT).or_else(|| broken(self.http, books::AGGREGATOR))
+    /// Holds the books of both programs against each other's sums.
+    pub fn check_books(&self, trade: Trade) -> Result<(), String> {
+        for (who, address, sums) in
+            [("agent", self.agent_http, books::AGENT), ("aggregator", self.http, books::AGGREGATOR)]
+        {
+            let mut looks = 0..LOOKS_MAX;
+            while let Some(broken) = broken_books(address, sums, trade) {
+                if looks.next().is_none() {
+                    return Err(format!("the books of the {who} do not agree: {broken}"));
+                }
+                thread::sleep(LOOK_EVERY);
+            }
+        }
+        Ok(())
     }
+}
+
+/// A sum that does not hold on a program's page. What moves just now may be on one side of it only.
+fn broken_books(address: SocketAddr, sums: &[Sum], trade: Trade) -> Option<String> {
+    let Some(page) = fetch(address, "/metrics") else { return Some("its page is not answered".into()) };
+    books::broken(&page, sums, trade)
 }
 
 /// The aggregator's count of batches that it knew already.

@@ -4,6 +4,7 @@
 //! `MONITORING_FAULTS_SEED` repeats one. A long run is cut into [`CHAPTER`]s, each with a house of its own, so that what a
 //! start must read stays small. `MONITORING_FAULTS_TABLE` names a file to which each run adds its line.
 
+use crate::books::Trade;
 use crate::fault::Fault;
 use crate::house::{Database, Estate, House, Plan};
 use crate::oracle::Verdict;
@@ -15,6 +16,8 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
+/// The variable that asks for more rounds than those of `make test`.
+pub const ROUNDS: &str = "MONITORING_FAULTS_ROUNDS";
 /// Rounds of one house.
 const CHAPTER: u64 = 50;
 /// In every so many rounds the next fault comes right after an ack, and the time to that is measured.
@@ -72,6 +75,8 @@ struct Tally {
 struct Order {
     seed: u64,
     rounds: u64,
+    /// Whether somebody asked for this many, and has the time for long outages.
+    is_long: bool,
 }
 
 // === impl Run ===
@@ -84,13 +89,14 @@ impl Run {
             println!("{}: in `make faults` only", self.test);
             return;
         }
+        let plan = Plan { long_outages: order.is_long, ..self.plan };
         let mut tally = Tally::default();
         let mut name = "";
         let mut left = order.rounds;
         for seed in order.seed.. {
             let Some(database) = database() else { return };
             name = database.name();
-            let Some(house) = House::build(database, self.plan, seed) else { return };
+            let Some(house) = House::build(database, plan, seed) else { return };
             let rounds = left.min(CHAPTER);
             if let Err(why) = self.chapter(house, seed, rounds, &mut tally) {
                 panic!("{why}\nto see it again: {}", self.repeat(seed, rounds));
@@ -117,6 +123,7 @@ impl Run {
             fault.inject(&mut house, &mut random);
             if round % self.observe_every == 0 {
                 tally.worst = tally.worst.max(house.await_ack());
+                house.check_books(Trade::Any).map_err(|why| format!("after {}: {why}", fault.name()))?;
             } else {
                 // The moment is the input of this test.
                 thread::sleep(Duration::from_millis(random.u64(0..=MOMENT_MAX_MS)));
@@ -126,6 +133,10 @@ impl Run {
         let epochs = estate.contents.epochs;
         if epochs > epochs_max {
             return Err(format!("{epochs} epochs, and {epochs_max} have a reason"));
+        }
+        let lost = estate.contents.lost;
+        if lost > 0 {
+            return Err(format!("the agent says {lost} records are lost, and no fault here may cost it any"));
         }
         let verdict = oracle.judge(estate.contents.events.iter().cloned());
         tally.add(&estate, &verdict);
@@ -141,14 +152,15 @@ impl Run {
     }
 
     fn order(&self) -> Order {
-        let rounds = match env::var("MONITORING_FAULTS_ROUNDS").as_deref() {
+        let asked = env::var(ROUNDS);
+        let rounds = match asked.as_deref() {
             Ok("long") => self.long,
-            Ok(number) => number.parse().expect("MONITORING_FAULTS_ROUNDS is \"long\" or a number"),
+            Ok(number) => number.parse().expect("a number, or \"long\""),
             Err(_) => self.short,
         };
         let seed = env::var("MONITORING_FAULTS_SEED").ok();
         let seed = seed.map_or_else(|| u64::from(fastrand::u32(..)), |seed| seed.parse().expect("a number"));
-        Order { seed, rounds }
+        Order { seed, rounds, is_long: asked.is_ok() }
     }
 
     /// The command that repeats a chapter.
@@ -181,11 +193,11 @@ impl Tally {
     fn report(&self, database: &str, title: &str, seed: u64) {
         println!("seed {seed}: {title} on {database}: {self:?}");
         let Some(path) = env::var_os("MONITORING_FAULTS_TABLE") else { return };
-        let Self { faults, promised, missing, invented, doubled, replays, worst, .. } = self;
+        let Self { faults, promised, missing, invented, doubled, lost, replays, worst, .. } = self;
         let kinds: Vec<String> = faults.iter().map(|(name, times)| format!("{times} × {name}")).collect();
         let (kinds, faults, worst) = (kinds.join(", "), faults.values().sum::<u64>(), worst.as_secs_f64());
         let line = format!(
-            "| {database} | {title} | {kinds} | {faults} | {promised} | {missing} | {invented} | {doubled} | {replays} | {worst:.2} s | {seed} |\n"
+            "| {database} | {title} | {kinds} | {faults} | {promised} | {missing} | {invented} | {doubled} | {lost} | {replays} | {worst:.2} s | {seed} |\n"
         );
         let table = File::options().create(true).append(true).open(path);
         table.and_then(|mut table| table.write_all(line.as_bytes())).expect("the table can be written");

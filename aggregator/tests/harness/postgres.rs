@@ -20,6 +20,7 @@ pub mod janitor;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
@@ -40,10 +41,14 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How often its state is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// Settings of a server on a small disk: its log takes some of it, not most.
+const SMALL: &str = "max_wal_size = 64MB\nmin_wal_size = 32MB\n";
+
 /// A server.
 pub struct Postgres {
     programs: PathBuf,
     dir: PathBuf,
+    data: PathBuf,
     port: u16,
     owner: Option<Owner>,
     server: Mutex<Option<Child>>,
@@ -73,9 +78,28 @@ impl Postgres {
             skip();
             return None;
         };
-        let postgres = Self::create(programs);
+        let postgres = Self::create(programs, None);
         postgres.start();
         Some(postgres)
+    }
+
+    /// A server for one test whose cluster is `data`, which is not there yet: on a small disk of the test's.
+    pub fn private_in(data: &Path) -> Option<Self> {
+        let Some(programs) = find_programs() else {
+            skip();
+            return None;
+        };
+        let postgres = Self::create(programs, Some(data));
+        let mut configuration = File::options().append(true).open(data.join("postgresql.conf")).expect("our cluster");
+        configuration.write_all(SMALL.as_bytes()).expect("our cluster");
+        postgres.start();
+        Some(postgres)
+    }
+
+    /// What stops the server of the cluster `data`, whether it runs or not.
+    pub fn stopper(data: &Path) -> Command {
+        let programs = find_programs().unwrap_or_default();
+        stop_command(Owner::ours(), &programs, data)
     }
 
     /// Makes an empty database; its URL, over the socket.
@@ -100,9 +124,9 @@ impl Postgres {
     pub fn start(&self) {
         let mut running = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(running.is_none(), "it is running");
-        let log = fs::File::options().create(true).append(true).open(self.dir.join("log")).expect("our directory");
+        let log = File::options().create(true).append(true).open(self.dir.join("log")).expect("our directory");
         let mut command = command(self.owner, &self.programs.join("postgres"));
-        command.arg("-D").arg(self.data()).arg("-k").arg(&self.dir);
+        command.arg("-D").arg(&self.data).arg("-k").arg(&self.dir);
         command.arg("-p").arg(self.port.to_string());
         // What a terminal or a test runner sends to our group must not reach it before the janitor does.
         command.process_group(0);
@@ -127,9 +151,17 @@ impl Postgres {
         self.start();
     }
 
-    /// Stops every process of the server where it is: connections stand, and nothing is answered any more.
+    /// Stops every process of the server where it is, and waits until all stand still: connections stand, nothing is
+    /// answered any more, and what was asked of the disk is done.
     pub fn freeze(&self) {
         self.signal_all(Signal::STOP);
+    }
+
+    /// kill −9 of every process at once, and waits until they are gone.
+    pub fn kill(&self) {
+        self.signal_all(Signal::KILL);
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        server.expect("it is running").wait().expect("it is our child");
     }
 
     /// Lets it go on.
@@ -140,12 +172,11 @@ impl Postgres {
     fn signal_all(&self, signal: Signal) {
         let running = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(server) = running.as_ref() else { return };
-        // The one that makes the others first, so that none is made meanwhile.
-        for pid in [server.id()].into_iter().chain(children(server.id())) {
-            let pid = Pid::from_raw(pid.cast_signed()).expect("not zero");
-            // One that has just ended is none any more.
-            let _ = kill_process(pid, signal);
-        }
+        // The one that makes the others first, so that none is made meanwhile. Killed, it no longer says who they are.
+        let known = children(server.id());
+        send(signal, &[server.id()]);
+        let others = if signal == Signal::KILL { known } else { children(server.id()) };
+        send(signal, &others);
     }
 
     /// What the server said.
@@ -153,22 +184,24 @@ impl Postgres {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    fn create(programs: PathBuf) -> Self {
-        let owner = geteuid().is_root().then(Owner::find);
+    fn create(programs: PathBuf, data: Option<&Path>) -> Self {
+        let owner = Owner::ours();
         let dir = tempfile::Builder::new().prefix("monitoring-postgres-").tempdir().expect("a directory").keep();
         let password = dir.join("password");
         fs::write(&password, PASSWORD).expect("our directory");
         if let Some(owner) = owner {
-            for path in [&dir, &password] {
+            let home = data.and_then(Path::parent);
+            for path in [&*dir, &*password].into_iter().chain(home) {
                 chown(path, Some(owner.user), Some(owner.group)).expect("we are root");
             }
         }
-        let data = dir.join("data");
+        let data = data.map_or_else(|| dir.join("data"), Path::to_path_buf);
         let janitor = janitor::hire(&dir, &stop_command(owner, &programs, &data));
         make_cluster(owner, &programs, &password, &data);
         Self {
             programs,
             dir,
+            data,
             port: free_port(),
             owner,
             server: Mutex::new(None),
@@ -177,19 +210,15 @@ impl Postgres {
         }
     }
 
-    fn data(&self) -> PathBuf {
-        self.dir.join("data")
-    }
-
     fn stop_command(&self) -> Command {
-        stop_command(self.owner, &self.programs, &self.data())
+        stop_command(self.owner, &self.programs, &self.data)
     }
 
     /// Waits until `postmaster.pid` says `ready`, in its eighth line.
     fn await_ready(&self, server: &mut Child) {
         let began = Instant::now();
         loop {
-            let said = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+            let said = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
             let own = said.lines().next() == Some(server.id().to_string().as_str());
             if own && said.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
                 return;
@@ -200,6 +229,30 @@ impl Postgres {
             thread::sleep(LOOK_EVERY);
         }
     }
+}
+
+/// Sends a signal to processes that may have ended by themselves; one that ends or stops them has done so on return.
+fn send(signal: Signal, pids: &[u32]) {
+    for pid in pids {
+        let pid = Pid::from_raw(pid.cast_signed()).expect("not zero");
+        // One that has just ended is none any more.
+        let _ = kill_process(pid, signal);
+    }
+    let reached: &[char] = match signal {
+        Signal::STOP => &['T', 'Z', 'X'],
+        Signal::KILL => &['Z', 'X'],
+        _ => return,
+    };
+    let began = Instant::now();
+    while pids.iter().filter_map(|pid| state(*pid)).any(|state| !reached.contains(&state)) {
+        assert!(began.elapsed() < PATIENCE, "{pids:?} do not take {signal:?}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The letter of a process's state; `None` when it is gone.
+fn state(pid: u32) -> Option<char> {
+    fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
 }
 
 /// The processes that `parent` has made.
@@ -241,7 +294,7 @@ fn make_cluster(owner: Option<Owner>, programs: &Path, password: &Path, data: &P
         .expect("the program was found");
     assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
     let settings = "listen_addresses = '127.0.0.1'\nmax_connections = 200\nshared_buffers = 32MB\n";
-    let mut configuration = fs::File::options().append(true).open(data.join("postgresql.conf")).expect("initdb");
+    let mut configuration = File::options().append(true).open(data.join("postgresql.conf")).expect("initdb");
     configuration.write_all(settings.as_bytes()).expect("our directory");
 
     // Kept for the next test where that is possible. Another test may have been faster; then the copy goes with `unique`.
@@ -311,6 +364,11 @@ fn stop_command(owner: Option<Owner>, programs: &Path, data: &Path) -> Command {
 // === impl Owner ===
 
 impl Owner {
+    /// Whom the server runs as; `None` where that is us.
+    fn ours() -> Option<Self> {
+        geteuid().is_root().then(Self::find)
+    }
+
     /// The user `postgres`, which comes with the packages, or `nobody`.
     fn find() -> Self {
         let users = fs::read_to_string("/etc/passwd").expect("every system has users");
