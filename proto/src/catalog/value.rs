@@ -25,7 +25,7 @@ pub(crate) const KNOWN: &[(&Metric, &[&str])] = &[
     (&SPOOL_EPOCHS_BEGUN_TOTAL, &["rewound", "position_taken"]),
     (&SPOOL_RECORDS_DROPPED_TOTAL, &["spool_full", "corrupt", "refused"]),
     (&UPLINK_FAILURES_TOTAL, &["connect", "broken", "closed", "silent", "refused"]),
-    (&INGEST_BATCHES_TOTAL, &["stored", "replayed", "refused", "taken", "abandoned"]),
+    (&INGEST_BATCHES_TOTAL, &["stored", "replayed", "unproven", "refused", "taken", "abandoned"]),
     (&INGEST_REFUSED_BATCHES_TOTAL, Refused::REASONS),
     (&INGEST_REFUSED_BATCHES_TOTAL, &["no_hello", "second_hello"]),
     (&INGEST_REFUSED_BATCHES_TOTAL, &["starting", "too_many_streams", "too_many_agents", "too_many_arrivals"]),

@@ -60,7 +60,7 @@ async fn the_page_of_two_agents_and_ourselves_in_text() {
     let answer = house.get("/metrics").await;
     assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let page = read(&answer.text);
-    let zeros = 3 + 4; // of the pages' refusals and the batches' outcomes
+    let zeros = 3 + 5; // of the pages' refusals and the batches' outcomes
     assert_eq!(page.lines().count(), 2 * REPORTED.len() + 4 + 2 + zeros);
     insta::assert_snapshot!(answer.text, @r##"
     # HELP http_request_duration_seconds Time that the service took to answer an HTTP request, by method, route template and status.
@@ -92,13 +92,14 @@ async fn the_page_of_two_agents_and_ourselves_in_text() {
     monitoring_http_refused_total{reason="busy"} 0
     monitoring_http_refused_total{reason="too_slow"} 0
     monitoring_http_refused_total{reason="url_too_long"} 0
-    # HELP monitoring_ingest_batches_total Batches by outcome: stored, replayed (already stored, acknowledged again), refused, taken (another batch is stored in the place), abandoned (the stream or the database was lost before there was an answer; the agent has them).
+    # HELP monitoring_ingest_batches_total Batches by outcome: stored, replayed (already stored, acknowledged again), unproven (acknowledged again, but what was stored in the place is pruned), refused, taken (another batch is stored in the place), abandoned (the stream or the database was lost before there was an answer; the agent has them).
     # TYPE monitoring_ingest_batches_total counter
     monitoring_ingest_batches_total{outcome="abandoned"} 0
     monitoring_ingest_batches_total{outcome="refused"} 0
     monitoring_ingest_batches_total{outcome="replayed"} 0
     monitoring_ingest_batches_total{outcome="stored"} 5
     monitoring_ingest_batches_total{outcome="taken"} 0
+    monitoring_ingest_batches_total{outcome="unproven"} 0
     # HELP system_cpu_usage_percent Share of the host's CPU time used since the pass before, 0 to 100; idle time and waiting for I/O are not use.
     # TYPE system_cpu_usage_percent gauge
     system_cpu_usage_percent{clinic_id="00000000-0000-0000-0000-0000000000c1",instance="agenda-1",scope="host",service="agenda"} 12.5
@@ -150,13 +151,14 @@ async fn the_page_of_two_agents_and_ourselves_in_openmetrics() {
     monitoring_http_refused_total{reason="busy"} 0
     monitoring_http_refused_total{reason="too_slow"} 0
     monitoring_http_refused_total{reason="url_too_long"} 0
-    # HELP monitoring_ingest_batches Batches by outcome: stored, replayed (already stored, acknowledged again), refused, taken (another batch is stored in the place), abandoned (the stream or the database was lost before there was an answer; the agent has them).
+    # HELP monitoring_ingest_batches Batches by outcome: stored, replayed (already stored, acknowledged again), unproven (acknowledged again, but what was stored in the place is pruned), refused, taken (another batch is stored in the place), abandoned (the stream or the database was lost before there was an answer; the agent has them).
     # TYPE monitoring_ingest_batches counter
     monitoring_ingest_batches_total{outcome="abandoned"} 0
     monitoring_ingest_batches_total{outcome="refused"} 0
     monitoring_ingest_batches_total{outcome="replayed"} 0
     monitoring_ingest_batches_total{outcome="stored"} 5
     monitoring_ingest_batches_total{outcome="taken"} 0
+    monitoring_ingest_batches_total{outcome="unproven"} 0
     # HELP system_cpu_usage_percent Share of the host's CPU time used since the pass before, 0 to 100; idle time and waiting for I/O are not use.
     # TYPE system_cpu_usage_percent gauge
     system_cpu_usage_percent{clinic_id="00000000-0000-0000-0000-0000000000c1",instance="agenda-1",scope="host",service="agenda"} 12.5

@@ -4,6 +4,7 @@
 use super::fixture::{Weather, until};
 use super::house::{EPOCH, House, NOW, batch, schema};
 use super::wire;
+use crate::store::Store as _;
 use proto::catalog::{self, Metric};
 use proto::convert::{RawBatch, encode_events};
 use proto::event::Event;
@@ -100,9 +101,14 @@ async fn every_batch_sample_and_event_has_one_outcome_under_faults() {
     agent.say(events(10, &["b", "c"])).await;
     agent.hear_ack(10).await;
     house.quiet().await;
+    // What comes again after the log was pruned.
+    house.database.store.prune(NOW + std::time::Duration::from_secs(60)).await.expect("it is there");
+    agent.say(events(10, &["b", "c"])).await;
+    agent.hear_ack(10).await;
+    house.quiet().await;
 
     let outcomes = house.values(&catalog::INGEST_BATCHES_TOTAL);
-    assert!(outcomes.len() == 5 && outcomes.values().all(|count| *count >= 1.0), "each was seen: {outcomes:?}");
+    assert!(outcomes.len() == 6 && outcomes.values().all(|count| *count >= 1.0), "each was seen: {outcomes:?}");
     let dropped = house.values(&catalog::INGEST_DROPPED_SAMPLES_TOTAL);
     for reason in ["duplicate", "not_a_number", "nothing_to_end"] {
         assert!(dropped[reason] >= 1.0, "{reason}: {dropped:?}");
