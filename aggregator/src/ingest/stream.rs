@@ -260,7 +260,7 @@ impl<'a> Stream<'a> {
                     admission.repeat_schemas();
                 }
                 // What an agent's own gaps tell in a place that is stored is not missing.
-                if committed == Stored::Taken && !holds_only_gaps(&batch) {
+                if committed == Stored::Taken && !batch.is_gap() {
                     underway.end(Outcome::Taken);
                     return Ok(self.refuse_place(position));
                 }
@@ -317,7 +317,7 @@ impl<'a> Stream<'a> {
 
     /// Gives a durable batch to the head where it is new, and counts it.
     fn show(&self, batch: &Batch, committed: Stored, line: Line) -> Outcome {
-        if committed == Stored::Unproven && !holds_only_gaps(batch) {
+        if committed == Stored::Unproven && !batch.is_gap() {
             self.note_unproven(batch.position);
             return Outcome::Unproven;
         }
@@ -366,11 +366,6 @@ impl<'a> Stream<'a> {
         }
         Some(news)
     }
-}
-
-/// Whether an agent tells of losses in it, and of nothing else.
-fn holds_only_gaps(batch: &Batch) -> bool {
-    batch.frames.is_empty() && batch.events.is_empty()
 }
 
 fn refused(position: Option<Position>, why: Refused, underway: Underway) -> Owed {

@@ -2,7 +2,7 @@
 
 use super::measure::{self, undecodable};
 use super::{epoch, epoch_bytes, identity, pack, schema::SchemaBytes, v1};
-use crate::event::Event;
+use crate::event::{Event, EventError};
 use crate::limits::BATCH_MAX_BYTES;
 use crate::message::{Batch, Position};
 use crate::refused::Refused;
@@ -193,7 +193,7 @@ impl RawBatch {
         }
         let frames = self.0.frames.iter().map(|frame| resolve_frame(frame, known)).collect::<Result<_, _>>()?;
         let gaps = self.0.gaps.iter().map(gap_from_wire).collect::<Result<_, _>>()?;
-        let events = self.0.events.iter().map(event_from_wire).collect::<Result<_, _>>()?;
+        let events = self.0.events.iter().map(event_from_wire).collect::<Result<_, EventError>>()?;
         Ok(Batch { position, frames, gaps, events })
     }
 }
@@ -229,9 +229,9 @@ pub(super) fn event_to_wire(event: &Event) -> v1::Event {
     }
 }
 
-fn event_from_wire(wire: &v1::Event) -> Result<Event, Refused> {
+pub(super) fn event_from_wire(wire: &v1::Event) -> Result<Event, EventError> {
     let occurred_at = Timestamp::from_millis(wire.occurred_at_ms);
-    Ok(Event::try_new(&wire.r#type, &wire.clinic_id, occurred_at, &wire.idempotency_key)?)
+    Event::try_new(&wire.r#type, &wire.clinic_id, occurred_at, &wire.idempotency_key)
 }
 
 // === impl Content ===

@@ -5,7 +5,6 @@ use super::{batch, v1};
 use crate::event::{Event, EventError};
 use crate::refused::Refused;
 use crate::report::{Durability, EventRefusal, EventsAnswer};
-use crate::sample::Timestamp;
 use bytes::{Buf, BufMut};
 use prost::Message;
 
@@ -34,11 +33,7 @@ impl RawEvents {
     pub fn check(self) -> Result<ReportedEvents, Refused> {
         let request = self.0?;
         let attributes = request.events.iter().map(|event| event.attributes.len() as u64).sum();
-        let check = |event: &v1::Event| {
-            let occurred_at = Timestamp::from_millis(event.occurred_at_ms);
-            Event::try_new(&event.r#type, &event.clinic_id, occurred_at, &event.idempotency_key)
-        };
-        Ok(ReportedEvents { events: request.events.iter().map(check).collect(), attributes })
+        Ok(ReportedEvents { events: request.events.iter().map(batch::event_from_wire).collect(), attributes })
     }
 }
 
@@ -89,6 +84,7 @@ pub fn decode_events_answer(buffer: impl Buf) -> Result<EventsAnswer, Refused> {
 mod tests {
     use super::*;
     use crate::limits::EVENTS_PER_BATCH_MAX;
+    use crate::sample::Timestamp;
     use std::collections::BTreeMap;
     use uuid::Uuid;
 
