@@ -86,7 +86,8 @@ pub(super) struct Plan<'a> {
     pub(super) schemas: Vec<Definition<'a>>,
     /// What is missing, to insert; where a stored gap begins with the same number, it goes on.
     pub(super) gaps: Vec<NewGap>,
-    /// Stored gaps that end: after them something came at last. To be written before `gaps`.
+    /// Stored gaps that end: after them something came at last. To be written before `gaps`, in this order, those of older
+    /// epochs first: a gap ends by the first sample after it.
     pub(super) ends: Vec<GapEnd>,
 }
 
@@ -186,6 +187,7 @@ impl<'a> Group<'a> {
         let before = |stream: &Stream| standings.get(stream).map_or(0, |standing| standing.last_seq);
         plan.moved = moved.filter(|moved| before(&moved.stream) < moved.last_seq).collect();
         plan.schemas = schemas.into_values().collect();
+        plan.ends.sort_by_key(|end| (end.agent_id, end.generation));
         plan
     }
 }

@@ -6,7 +6,8 @@
 
 use super::plan::{Held, OpenGap, Standing, Stream};
 use super::{
-    AgentRow, AlertRow, BatchRow, EpochRow, GapRow, InstanceRow, Missing, OutboxRow, RuleRow, SchemaRow, StoreError,
+    AgentRow, AlertRow, BatchRow, EpochRow, GapRow, InstanceRow, Ledger, Missing, OutboxRow, RuleRow, SchemaRow,
+    StoreError,
 };
 use proto::message::Position;
 use proto::sample::{SchemaId, Timestamp};
@@ -111,6 +112,15 @@ pub(super) struct RawGap {
     from_at: Option<Moment>,
     until_at: Option<Moment>,
     noted_at: Moment,
+}
+
+/// An agent's ledger; epochs and gaps are the newest, newest first.
+pub(super) struct RawLedger {
+    pub(super) agent: RawAgent,
+    pub(super) epochs: Vec<RawEpoch>,
+    pub(super) gaps: Vec<RawGap>,
+    /// Reasons and records.
+    pub(super) totals: Vec<(String, i64)>,
 }
 
 /// A row of `schemas`.
@@ -389,6 +399,19 @@ impl TryFrom<RawGap> for GapRow {
             until_at: raw.until_at.map(|at| at.0),
         };
         Ok(Self { agent_id: raw.agent_id, epoch: raw.epoch.as_u128(), missing, noted_at: raw.noted_at.0 })
+    }
+}
+
+impl TryFrom<RawLedger> for Ledger {
+    type Error = StoreError;
+
+    fn try_from(raw: RawLedger) -> Result<Self, StoreError> {
+        Ok(Self {
+            agent: raw.agent.try_into()?,
+            epochs: raw.epochs.into_iter().rev().map(EpochRow::try_from).collect::<Result<_, _>>()?,
+            gaps: raw.gaps.into_iter().rev().map(GapRow::try_from).collect::<Result<_, _>>()?,
+            totals: raw.totals.into_iter().map(|(reason, records)| (reason, records.unsigned_abs())).collect(),
+        })
     }
 }
 

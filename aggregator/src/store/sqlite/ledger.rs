@@ -1,8 +1,8 @@
 //! The ledger's statements: gaps noted with a group, and read back.
 
 use super::super::plan::{ENDS_MAX, GapEnd, NewGap};
-use super::super::row::{RawAgent, RawEpoch, RawGap, bound, bound_some};
-use super::super::{AgentRow, EpochRow, GapRow, Ledger, LedgerQuery, StoreError};
+use super::super::row::{RawAgent, RawEpoch, RawGap, RawLedger, bound, bound_some};
+use super::super::{GapRow, Ledger, LedgerQuery, StoreError};
 use super::commit::{hex, millis};
 use super::{LOAD_AGENTS, SqliteStore};
 use proto::sample::Timestamp;
@@ -72,11 +72,9 @@ fn gap_to_json(gap: &NewGap) -> Value {
     ])
 }
 
-/// Ends stored gaps, those of older epochs first: a gap ends by the first sample after it. Those beyond [`ENDS_MAX`] end by a
-/// later one: their window is longer than it need be, never shorter.
+/// Ends stored gaps, in the order of `ends`. Those beyond [`ENDS_MAX`] end by a later sample: their window is longer than it
+/// need be, never shorter.
 pub(super) async fn end_gaps(tx: &mut SqliteTransaction<'_>, ends: &[GapEnd]) -> Result<(), StoreError> {
-    let mut ends: Vec<&GapEnd> = ends.iter().collect();
-    ends.sort_by_key(|end| (end.agent_id, end.generation));
     let mut most = ENDS_MAX;
     for end in ends {
         let query = sqlx::query(END_GAPS).bind(end.agent_id).bind(end.generation).bind(bound(end.at));
@@ -101,12 +99,7 @@ pub(super) async fn load(store: &SqliteStore, query: &LedgerQuery) -> Result<Opt
     let gaps = gaps.bind(i64::from(limit)).fetch_all(&mut *tx).await?;
     let totals = sqlx::query_as(LOAD_TOTALS).bind(agent_id).bind(bound(from)).bind(bound(to));
     let totals: Vec<(String, i64)> = totals.fetch_all(&mut *tx).await?;
-    Ok(Some(Ledger {
-        agent: AgentRow::try_from(agent)?,
-        epochs: epochs.into_iter().rev().map(EpochRow::try_from).collect::<Result<_, _>>()?,
-        gaps: gaps.into_iter().rev().map(GapRow::try_from).collect::<Result<_, _>>()?,
-        totals: totals.into_iter().map(|(reason, records)| (reason, records.unsigned_abs())).collect(),
-    }))
+    RawLedger { agent, epochs, gaps, totals }.try_into().map(Some)
 }
 
 pub(super) async fn load_gaps(store: &SqliteStore, since: Timestamp, limit: u32) -> Result<Vec<GapRow>, StoreError> {
