@@ -5,6 +5,7 @@
 //! which we wrote nothing for [`PATIENCE`] is closed. (The servers have no timeout of their own. An HTTP/2 connection
 //! that is idle on purpose is written to all the same: its keepalive pings are ours.)
 
+use runtime::accept::accept;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,8 +19,6 @@ use tokio::time::{Sleep, sleep};
 /// How long a connection may stand without an answer of ours: longer than the usual interval of a scrape (60 s), so that
 /// a scraper keeps its connection.
 pub const PATIENCE: Duration = Duration::from_secs(75);
-/// How long accepting pauses where the system gives no connection: descriptors come free when others end.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// Accepts connections while there is a place; beyond that the next one waits in the kernel's queue.
 pub struct Entrance {
@@ -47,30 +46,14 @@ impl Entrance {
     pub async fn next(&mut self) -> Connection {
         // It fails only when the semaphore is closed, which nobody does.
         let place = self.places.clone().acquire_owned().await.ok();
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let _ = stream.set_nodelay(true); // without it answers are only slower
-                    return Connection { stream, patience: Box::pin(sleep(PATIENCE)), _place: place };
-                }
-                Err(error) if is_of_the_peer(error.kind()) => {}
-                Err(error) => {
-                    tracing::warn!(%error, pause = ?PAUSE, "no connection accepted; is the limit of open files (ulimit -n) too low?");
-                    sleep(PAUSE).await;
-                }
-            }
-        }
+        let stream = accept(&self.listener, || {}).await;
+        Connection { stream, patience: Box::pin(sleep(PATIENCE)), _place: place }
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
         self.listener.local_addr()
     }
-}
-
-/// Whether the peer was gone before it was accepted: nothing to pause for.
-fn is_of_the_peer(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
 }
 
 // === impl Connection ===

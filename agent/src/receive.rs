@@ -21,7 +21,7 @@ use crate::entrance::{Connection, Entrance};
 use crate::keep::Door;
 use crate::meters::ReceiveMeters;
 use proto::grpc::ReportServer;
-use proto::limits::REPORT_MAX_BYTES;
+use proto::limits::{PING_EVERY, PONG_WITHIN, REPORT_MAX_BYTES};
 use proto::report::Durability;
 use report::Desk;
 use runtime::log::chain;
@@ -38,10 +38,6 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 const CONNECTIONS_MAX: usize = 64;
 /// Calls of one connection at a time; a client's library holds back the others.
 const CALLS_PER_CONNECTION: u32 = 128;
-/// A peer that is gone without a word is noticed after these two: a ping this often, an answer within that.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// See [`KEEPALIVE_INTERVAL`].
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// HTTP/2 flow control: what one call and one connection may send ahead of our reading.
 const CALL_WINDOW_BYTES: u32 = 64 * 1024;
 /// See [`CALL_WINDOW_BYTES`].
@@ -62,8 +58,8 @@ pub async fn serve(
     let desk = Desk::new(door, durability, meters, stop.clone());
     let service = ReportServer::new(desk).max_decoding_message_size(REPORT_MAX_BYTES);
     let mut server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PONG_WITHIN))
         .max_concurrent_streams(CALLS_PER_CONNECTION)
         .initial_stream_window_size(CALL_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -292,8 +292,9 @@ impl Live {
         self.changed.notify_one();
     }
 
-    /// Forgets agents that are gone for a day (one whose stream stands is not: what it sends then must find it), finds those that went silent, ends their series, finds sources
-    /// that fell behind, and reports which agents are up. Returns those newly silent.
+    /// Forgets agents that are gone for a day (one whose stream stands is not: what it sends then must find it), finds
+    /// those that went silent, ends their series, finds sources that fell behind, and reports which agents are up. Returns
+    /// those newly silent.
     pub fn sweep(&self) -> Vec<Agent> {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut lost = Vec::new();

@@ -43,6 +43,11 @@ pub const IDENTITY_MAX_BYTES: usize = 100;
 /// Longest time between two passes of a source, or two batches of an agent: two of them fit into PromQL's lookback of
 /// five minutes, so that one lost pass hides nothing from a rule.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(2 * 60);
+/// HTTP/2's own sign of life, on every connection of ours: a ping this often, also while nothing else is said. Without it
+/// file descriptors leak.
+pub const PING_EVERY: Duration = Duration::from_secs(30);
+/// And an answer within this: a peer that is gone without a word is noticed after these two, within a minute.
+pub const PONG_WITHIN: Duration = Duration::from_secs(20);
 /// An agent's clock counts as right up to here: the way through the network is in the measuring, too.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 /// How far ahead of the aggregator's clock a sample may be after its agent's clock was corrected. What waited in the spool

@@ -118,6 +118,17 @@ fn receive_gap(items: &mut mpsc::Receiver<Item>) -> Gap {
     }
 }
 
+/// Waits for a level; fails only when it is never reached.
+pub(crate) async fn until(what: &str, reached: impl Fn() -> bool) {
+    for _ in 0..5_000 {
+        if reached() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("not reached: {what}");
+}
+
 /// Waits for a level that another thread reaches; fails only when it is never reached.
 pub(crate) fn wait_for(reached: impl Fn() -> bool) {
     for _ in 0..2_000 {

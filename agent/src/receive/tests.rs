@@ -1,7 +1,7 @@
 //! The services' door over a real connection, with a disk that hangs, fails and fills.
 
 use super::*;
-use crate::keep::tests::wait_for;
+use crate::keep::tests::{until, wait_for};
 use crate::keep::{Item, Keeper};
 use crate::meters::Meters;
 use proto::convert::{RawBatch, RawEvents};
@@ -78,17 +78,6 @@ impl Bench {
         self.served.await.expect("it does not panic");
         self.door.stop();
     }
-}
-
-/// Waits for a level; fails only when it is never reached.
-async fn until(what: &str, reached: impl Fn() -> bool) {
-    for _ in 0..5_000 {
-        if reached() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    panic!("not reached: {what}");
 }
 
 fn event(key: &str) -> Event {

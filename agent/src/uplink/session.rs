@@ -7,7 +7,7 @@ use crate::keep::{Item, Outcome, Rewound, Wake, gap_of_refused};
 use prometheus::IntCounter;
 use proto::convert::{RawBatch, RawHello};
 use proto::grpc::IngestClient;
-use proto::limits::MESSAGE_MAX_BYTES;
+use proto::limits::{MESSAGE_MAX_BYTES, PING_EVERY, PONG_WITHIN};
 use proto::message::{FromAgent, Hello, Position, RefusalReason, ToAgent, Welcome};
 use proto::sample::Gap;
 use runtime::fail_point;
@@ -90,8 +90,8 @@ impl Default for Patience {
         Self {
             connect: Duration::from_secs(5),
             welcome: Duration::from_secs(10),
-            ping_every: Duration::from_secs(30),
-            pong_within: Duration::from_secs(20),
+            ping_every: PING_EVERY,
+            pong_within: PONG_WITHIN,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::keep::Keeper;
+use crate::keep::tests::until;
 use crate::meters::Meters;
 use proto::convert::{SchemaBytes, encode_record};
 use proto::grpc::{Ingest, IngestServer};
@@ -181,17 +182,6 @@ impl Stream {
             other => panic!("a batch was expected, not {other:?}"),
         }
     }
-}
-
-/// Waits for a level; fails only when it is never reached.
-async fn until(what: &str, reached: impl Fn() -> bool) {
-    for _ in 0..5_000 {
-        if reached() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    panic!("not reached: {what}");
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use super::watch::{Patience, Uses, Watch};
 use futures::Stream;
 use futures::stream::unfold;
 use prometheus::IntCounterVec;
+use runtime::accept::accept;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,8 +23,6 @@ use tonic::transport::server::Connected;
 
 /// Connections at a time: one for each stream there may be, and some whose agents are being sent away.
 pub const CONNECTIONS_MAX: usize = super::STREAMS_MAX + 256;
-/// How long accepting pauses where the system gives no connection: descriptors come free when others end.
-const PAUSE: Duration = Duration::from_millis(500);
 /// TCP's own probe, beside the watch: it keeps the way open through a network that forgets quiet connections.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -71,32 +70,12 @@ impl Accept {
             tracing::warn!("as many agents are connected as there may be; the next ones wait");
         }
         let place = self.places.clone().acquire_owned().await.ok()?;
-        let stream = self.accept().await;
-        // Without these it is only slower: an ack waits for company, a quiet way through the network is forgotten.
-        let _ = stream.set_nodelay(true);
+        let stream = accept(&self.listener, || self.terms.pauses.with_label_values(&["error"]).inc()).await;
+        // Without it a quiet way through the network is forgotten.
         let _ = set_socket_keepalive(&stream, true).and_then(|()| set_tcp_keepidle(&stream, TCP_KEEPALIVE));
         let watch = Watch::new(self.terms.patience, self.terms.stop.clone(), self.terms.closed.clone());
         Some(Connection { stream, watch, _place: place })
     }
-
-    async fn accept(&self) -> TcpStream {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => return stream,
-                Err(error) if is_of_the_peer(error.kind()) => {}
-                Err(error) => {
-                    self.terms.pauses.with_label_values(&["error"]).inc();
-                    tracing::warn!(%error, pause = ?PAUSE, "no connection accepted; is the limit of open files (ulimit -n) too low?");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-}
-
-/// Whether the peer was gone before it was accepted: nothing to pause for.
-fn is_of_the_peer(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
 }
 
 impl Connected for Connection {

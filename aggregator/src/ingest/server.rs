@@ -3,7 +3,7 @@
 use super::Gate;
 use super::accept::{Terms, incoming};
 use proto::grpc::IngestServer;
-use proto::limits::MESSAGE_MAX_BYTES;
+use proto::limits::{MESSAGE_MAX_BYTES, PING_EVERY, PONG_WITHIN};
 use runtime::drain::Phase;
 use runtime::log::chain;
 use std::time::Duration;
@@ -19,8 +19,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Headers of a request.
 const HEADERS_MAX_BYTES: u32 = 16 * 1024;
 
-/// HTTP/2's own sign of life. A peer that is gone without a word is noticed after these two: a ping this often, an answer
-/// within that. Without them file descriptors leak. What they do not see is `watch`'s.
+/// HTTP/2's own sign of life. What it does not see is `watch`'s.
 #[derive(Clone, Copy, Debug)]
 pub struct Keepalive {
     /// Between two pings.
@@ -31,7 +30,7 @@ pub struct Keepalive {
 
 impl Default for Keepalive {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(20) }
+        Self { interval: PING_EVERY, timeout: PONG_WITHIN }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Who is not heard of: the agents of which nothing of now is known, though they have not said goodbye.
 //!
 //! An agent is *unheard* when it went silent, when it was there before our start, when it said hello, when it waits for us
-//! so long that the head is stale, when it delivers batches without samples for so long (its events), and when our clock was set; until a sample of now comes. Meanwhile what it reported
-//! before tells nothing of now, and what is missing of it means nothing: rules neither begin nor end anything by it. A
-//! sample out of its spool is not of now.
+//! so long that the head is stale, when it delivers batches without samples for so long (its events), and when our clock
+//! was set; until a sample of now comes. Meanwhile what it reported before tells nothing of now, and what is missing of it
+//! means nothing: rules neither begin nor end anything by it. A sample out of its spool is not of now.
 //!
 //! Limit: [`UNHEARD_MAX`] for each time; then what is missing is gone.
 

@@ -1,5 +1,7 @@
-//! What both programs need to run for months: a clock, a backoff, an orderly end, logs without secrets.
+//! What both programs need to run for months: a clock, a backoff, connections, an orderly end, logs
+//! without secrets.
 
+pub mod accept;
 pub mod backoff;
 pub mod clock;
 pub mod config;
