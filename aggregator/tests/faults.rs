@@ -6,8 +6,12 @@
 
 #![expect(clippy::print_stdout, reason = "says what a run saw, for whoever repeats it")]
 
+#[path = "faults/addresses.rs"]
+mod addresses;
 #[path = "faults/books.rs"]
 mod books;
+#[path = "faults/boot.rs"]
+mod boot;
 #[path = "faults/disk.rs"]
 mod disk;
 #[path = "faults/fault.rs"]
@@ -30,15 +34,16 @@ mod proxy;
 mod run;
 #[path = "faults/stored.rs"]
 mod stored;
+#[path = "faults/unsynced.rs"]
+mod unsynced;
 
 use disk::Disk;
 use fault::{
     CrashServer, CutMidFrame, DieAtPoint, DieUnheard, EndConnections, Fault, ForgottenLine, HalfOpen, Kill, KillBoth,
-    LockFile, LockTable, LosePower, LoseServerPower, Partition, SlowConsumer, SlowLine,
+    LockFile, LockTable, LosePower, LosePowerUnheard, LoseServerPower, Partition, SlowConsumer, SlowLine,
 };
 use house::{Database, House, Plan, Victim};
 use postgres::Postgres;
-use proxy::{Flow, Weather};
 use run::{OBSERVE_EVERY, Replays, Run};
 use std::path::Path;
 
@@ -88,7 +93,10 @@ fn power_losses(test: &'static str, victim: Victim, short: u64) -> Run {
         Victim::Agent => "agent's power lost",
         Victim::Aggregator => "aggregator's power lost",
     };
-    let faults: Vec<Box<dyn Fault>> = vec![Box::new(LosePower(victim))];
+    let mut faults: Vec<Box<dyn Fault>> = vec![Box::new(LosePower(victim))];
+    if victim == Victim::Aggregator {
+        faults.push(Box::new(LosePowerUnheard));
+    }
     Run {
         test,
         title,
@@ -97,7 +105,7 @@ fn power_losses(test: &'static str, victim: Victim, short: u64) -> Run {
         plan: Plan::on_disk(victim),
         faults,
         observe_every: OBSERVE_EVERY,
-        replays: Replays::Possible,
+        replays: Replays::Required,
     }
 }
 
@@ -180,9 +188,9 @@ fn a_postgresql_whose_power_fails_has_what_was_acked() {
         short: 6,
         long: 200,
         plan: Plan::USUAL,
-        faults: vec![Box::new(LoseServerPower)],
+        faults: vec![Box::new(LoseServerPower), Box::new(LosePowerUnheard)],
         observe_every: OBSERVE_EVERY,
-        replays: Replays::Possible,
+        replays: Replays::Required,
     };
     run.go(postgresql_on_disk);
 }
@@ -270,22 +278,4 @@ fn a_spool_that_is_set_back_loses_nothing_of_what_comes_after() {
     let (estate, oracle) = house.close().expect("everything is delivered");
     let verdict = oracle.judge(estate.contents.events);
     assert!(verdict.is_kept() && estate.contents.epochs > 1, "{} epochs, {verdict:?}", estate.contents.epochs);
-}
-
-/// The harness itself: a spool that promises less loses under the same loss of power, and the oracle sees it.
-#[test]
-fn the_oracle_sees_what_a_spool_in_mode_fast_loses_when_the_power_fails() {
-    let plan = Plan { mode: "fast", ..Plan::on_disk(Victim::Agent) };
-    let Some(mut house) = House::build(Database::Sqlite, plan, 1) else { return };
-    house.start(Victim::Aggregator, None);
-    house.start(Victim::Agent, None);
-    house.await_ack();
-    // Swallowed, not held: what waits in a socket outlives the program that sent it.
-    house.proxy.set(Weather { up: Flow::Lost, down: Flow::Lost });
-    house.hand_in(50);
-    house.fail_power(Victim::Agent);
-    let (estate, oracle) = house.close().expect("what is left is delivered");
-    let verdict = oracle.judge(estate.contents.events);
-    assert_eq!(verdict.missing, (0..50).collect::<Vec<_>>());
-    assert_eq!((verdict.promised, verdict.doubled, verdict.invented), (51, vec![], vec![]));
 }

@@ -1,6 +1,6 @@
 //! What is done to the house. Each fault is a small type: its name, and one time of doing it, healing included.
 
-use crate::house::{House, Victim};
+use crate::house::{House, REPLAYED, STORED, Victim};
 use crate::proxy::{Flow, Weather};
 use fastrand::Rng;
 use runtime::fail_point::{self, POINTS};
@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A connection is cut after so many bytes at the most: within some frames of HTTP/2.
 const CUT_MAX_BYTES: usize = 3000;
 
+/// Where the aggregator has committed and told nobody.
+const COMMITTED: &str = "aggregator.committed";
+
 /// The signal by which a program dies at its fail point.
 const SIGKILL: i32 = 9;
 
@@ -35,6 +38,10 @@ pub trait Fault {
     fn inject(&self, house: &mut House, random: &mut Rng);
     /// Whether the agent may begin a new epoch after it: where it cannot know what was seen of the old one.
     fn may_begin_epoch(&self) -> bool {
+        false
+    }
+    /// Whether a batch must come twice because of it: something was durable, and whoever must know was not told.
+    fn makes_replay(&self) -> bool {
         false
     }
 }
@@ -59,6 +66,9 @@ pub struct CrashServer;
 
 /// The power of PostgreSQL's disk fails at any moment.
 pub struct LoseServerPower;
+
+/// The power of the database's disk fails right after a commit of which nobody was told.
+pub struct LosePowerUnheard;
 
 /// PostgreSQL ends every connection.
 pub struct EndConnections;
@@ -151,13 +161,18 @@ impl Fault for DieUnheard {
     fn inject(&self, house: &mut House, random: &mut Rng) {
         let point = match self.0 {
             Victim::Agent => "agent.acked",
-            Victim::Aggregator => "aggregator.committed",
+            Victim::Aggregator => COMMITTED,
         };
+        // The counts of an aggregator die with it.
+        let before = if self.0 == Victim::Agent { house.batches(&[REPLAYED]) } else { 0 };
         house.kill(self.0);
         die_at(house, self.0, point, random.u64(1..4));
         house.start(self.0, None);
-        // The counts of an aggregator die with it: this one lives until it has seen what must come again.
-        house.await_replay();
+        house.await_batches(&[REPLAYED], before);
+    }
+
+    fn makes_replay(&self) -> bool {
+        true
     }
 }
 
@@ -220,7 +235,26 @@ impl Fault for LoseServerPower {
     }
 
     fn inject(&self, house: &mut House, _: &mut Rng) {
-        house.fail_server_power();
+        house.fail_database_power();
+    }
+}
+
+impl Fault for LosePowerUnheard {
+    fn name(&self) -> &'static str {
+        "loss of the database's power between a commit and its acks"
+    }
+
+    fn inject(&self, house: &mut House, random: &mut Rng) {
+        house.kill(Victim::Aggregator);
+        die_at(house, Victim::Aggregator, COMMITTED, random.u64(1..4));
+        house.fail_database_power();
+        house.start(Victim::Aggregator, None);
+        // The agent sends it again. Had the commit not been durable, it would be new; that is for the run to judge.
+        house.await_batches(&[REPLAYED, STORED], 0);
+    }
+
+    fn makes_replay(&self) -> bool {
+        true
     }
 }
 

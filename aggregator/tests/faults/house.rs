@@ -7,9 +7,11 @@
 //! ```
 //! Every address is below the ephemeral ports: a program that comes back after a kill must find its own free.
 
+use crate::addresses::{fetch, own_address};
 use crate::books::{self, Sum, Trade};
+use crate::boot;
 use crate::disk::Disk;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 use crate::postgres::Postgres;
 use crate::producers::{self, Producers};
 use crate::programs::Program;
@@ -17,31 +19,27 @@ use crate::proxy::Proxy;
 use crate::stored::{Contents, Stored};
 use serde_json::Value;
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::symlink;
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use uuid::Uuid;
 
-/// Ports of the programs; the kernel gives those from 32768 on to whoever connects somewhere.
-const PORTS: std::ops::Range<u16> = 10_000..30_000;
-/// Longest that a page may take.
-const PAGE_MAX: Duration = Duration::from_secs(5);
 /// How long nothing may get on before it counts as stuck: three times what the keepalive needs to see a dead line.
 const STUCK: Duration = Duration::from_secs(150);
+/// What becomes of a batch that the aggregator knew already.
+pub const REPLAYED: &str = "replayed";
+/// What becomes of one that it did not know.
+pub const STORED: &str = "stored";
 /// The agent's spool, in its home.
 const SPOOL: &str = "spool";
 /// A copy of it.
 const SPOOL_COPY: &str = "spool-copy";
 /// The agent's procfs, in the house's directory.
 const PROC: &str = "proc";
-/// Where the kernel shows the id of its boot.
-const BOOT_ID: &str = "sys/kernel/random/boot_id";
 /// Looks at books that do not agree: what moves is on one side of a sum only, but not at each look.
 const LOOKS_MAX: u32 = 1000;
 /// How often it is looked at.
@@ -90,6 +88,8 @@ pub struct House {
     aggregator: Option<Program>,
     pub proxy: Proxy,
     disk: Option<Disk>,
+    /// A library that the aggregator's next start loads before all others.
+    preload: Option<String>,
     long_outages: bool,
     oracle: Arc<Oracle>,
     producers: Option<Producers>,
@@ -166,7 +166,7 @@ impl House {
         let [grpc, http, agent_http, door] = [(); 4].map(|()| own_address());
         let proxy = runtime.block_on(Proxy::start(grpc));
         let spool = home(Victim::Agent).join(SPOOL);
-        make_proc(dir.path()).and_then(|()| boot(dir.path())).expect("our directory");
+        boot::make_proc(&dir.path().join(PROC)).expect("our directory");
         let yaml = agent_yaml(&proxy, agent_http, dir.path(), &spool, plan.mode);
         fs::write(dir.path().join("agent.yaml"), yaml).expect("our directory");
         Some(Self {
@@ -181,6 +181,7 @@ impl House {
             aggregator: None,
             proxy,
             disk,
+            preload: None,
             long_outages: plan.long_outages,
             oracle: Arc::new(Oracle::new(seed)),
             producers: None,
@@ -238,7 +239,10 @@ impl House {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         match who {
             Victim::Agent => self.agent = Some(Program::agent(&self.log(who), &arguments)),
-            Victim::Aggregator => self.aggregator = Some(Program::aggregator(&self.log(who), &arguments)),
+            Victim::Aggregator => {
+                let env: Vec<_> = self.preload.iter().map(|library| ("LD_PRELOAD", &**library)).collect();
+                self.aggregator = Some(Program::aggregator_in(&self.log(who), &arguments, &env));
+            }
         }
     }
 
@@ -273,19 +277,39 @@ impl House {
         program.kill();
         disk.fail_power();
         if who == Victim::Agent {
-            boot(self.dir.path()).expect("our directory");
+            boot::boot(&self.dir.path().join(PROC)).expect("our directory");
         }
         self.start(who, None);
     }
 
-    /// The power of PostgreSQL's disk fails, and that of its machine with it. It starts again on what is left.
-    pub fn fail_server_power(&mut self) {
-        let Database::PostgresOnDisk(server, disk) = &mut self.database else { panic!("it has no disk") };
+    /// The power of the database's disk fails, and that of a server with it, which starts again on what is left. An
+    /// aggregator that has its database in a file must be dead already.
+    pub fn fail_database_power(&mut self) {
+        if let Database::PostgresOnDisk(server, disk) = &mut self.database {
+            server.freeze();
+            disk.copy();
+            server.kill();
+            disk.fail_power();
+            server.start();
+        } else {
+            let disk = self.disk.as_mut().expect("the plan has one");
+            disk.copy();
+            disk.fail_power();
+        }
+    }
+
+    /// Makes durable what a server on a disk has written by now. What a loss of power takes afterwards is missing then; that
+    /// it took the whole database would only look like an outage that never ends.
+    pub fn settle(&self) {
+        let Database::PostgresOnDisk(server, disk) = &self.database else { return };
         server.freeze();
-        disk.copy();
-        server.kill();
-        disk.fail_power();
-        server.start();
+        disk.sync();
+        server.thaw();
+    }
+
+    /// From its next start on, the aggregator runs with `library` loaded before all others.
+    pub fn preload(&mut self, library: &Path) {
+        self.preload = Some(library.display().to_string());
     }
 
     /// Copies the spool of an agent that does not run.
@@ -332,13 +356,20 @@ impl House {
         }
     }
 
-    /// Waits until the aggregator has seen a batch that it knew already.
-    pub fn await_replay(&mut self) {
+    /// Waits until more than `before` batches have come to one of these ends in this aggregator's life.
+    pub fn await_batches(&self, outcomes: &[&str], before: u64) {
         let began = Instant::now();
-        while self.aggregator_counts(REPLAYED).unwrap_or(0) == 0 {
-            assert!(began.elapsed() < STUCK, "nothing comes again: {}", self.program(Victim::Aggregator).log());
+        while self.batches(outcomes) <= before {
+            let log = || self.aggregator.as_ref().map(Program::log).unwrap_or_default();
+            assert!(began.elapsed() < STUCK, "no batch is {outcomes:?}: {}", log());
             thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Batches that have come to one of these ends in this aggregator's life.
+    pub fn batches(&self, outcomes: &[&str]) -> u64 {
+        let series = |outcome| format!("monitoring_ingest_batches_total{{outcome=\"{outcome}\"}}");
+        outcomes.iter().filter_map(|outcome| self.aggregator_counts(&series(outcome))).sum()
     }
 
     fn agent_status(&self) -> Option<Value> {
@@ -354,7 +385,7 @@ impl House {
     /// A killed aggregator takes its counts with it.
     fn count_replays(&mut self, who: Victim) {
         if who == Victim::Aggregator {
-            self.replays += self.aggregator_counts(REPLAYED).unwrap_or(0);
+            self.replays += self.batches(&[REPLAYED]);
         }
     }
 
@@ -377,6 +408,11 @@ impl House {
         let stored = self.runtime.block_on(Stored::read(&self.url));
         let estate = Estate { contents: stored.check()?, replays: self.replays, repeats: self.repeats };
         Ok((estate, self.oracle.clone()))
+    }
+
+    /// What the oracle says of the table of events as it is now.
+    pub fn judge(&self) -> Verdict {
+        self.oracle.judge(self.runtime.block_on(Stored::read(&self.url)).into_events())
     }
 
     /// Waits until the agent has nothing left and the books of both agree, for as long as it gets on.
@@ -421,9 +457,6 @@ fn broken_books(address: SocketAddr, sums: &[Sum], trade: Trade) -> Option<Strin
     books::broken(&page, sums, trade)
 }
 
-/// The aggregator's count of batches that it knew already.
-const REPLAYED: &str = "monitoring_ingest_batches_total{outcome=\"replayed\"}";
-
 /// Ten times as fast as usual, so that much happens between two faults.
 fn agent_yaml(proxy: &Proxy, http: SocketAddr, dir: &Path, spool: &Path, mode: &str) -> String {
     format!(
@@ -446,44 +479,4 @@ fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// A procfs that is the machine's but for the id of its boot: with the power comes another boot.
-fn make_proc(dir: &Path) -> io::Result<()> {
-    let proc = dir.join(PROC);
-    fs::create_dir_all(proc.join(BOOT_ID).parent().expect("it lies deep"))?;
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let name = entry.file_name();
-        let is_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
-        if !is_process && name != "sys" {
-            symlink(entry.path(), proc.join(name))?;
-        }
-    }
-    Ok(())
-}
-
-/// The machine has booted.
-fn boot(dir: &Path) -> io::Result<()> {
-    fs::write(dir.join(PROC).join(BOOT_ID), format!("{}\n", Uuid::new_v4()))
-}
-
-/// An address that nobody uses, and that nobody is given by chance while its program is down.
-fn own_address() -> SocketAddr {
-    loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(PORTS)));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-}
-
-/// A page's body, where it answers. By hand: it is asked some hundred times a second.
-fn fetch(address: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PAGE_MAX).ok()?;
-    stream.set_read_timeout(Some(PAGE_MAX)).ok()?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).ok()?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response).ok()?;
-    let (head, body) = response.split_once("\r\n\r\n")?;
-    head.split_ascii_whitespace().nth(1).is_some_and(|code| code == "200").then(|| body.to_owned())
 }

@@ -115,10 +115,12 @@ impl Run {
         let mut random = Rng::with_seed(seed);
         house.open(seed);
         house.await_ack();
-        let mut epochs_max = 1;
+        house.settle();
+        let (mut epochs_max, mut replays_min) = (1, 0);
         for round in 1..=rounds {
             let fault = self.fault(round, &mut random);
             epochs_max += usize::from(fault.may_begin_epoch());
+            replays_min += u64::from(fault.makes_replay());
             *tally.faults.entry(fault.name()).or_default() += 1;
             fault.inject(&mut house, &mut random);
             if round % self.observe_every == 0 {
@@ -143,7 +145,13 @@ impl Run {
         if verdict.promised < rounds {
             return Err(format!("{} obligations in {rounds} rounds prove nothing", verdict.promised));
         }
-        if verdict.is_kept() { Ok(()) } else { Err(format!("{verdict:?}")) }
+        if !verdict.is_kept() {
+            return Err(format!("{verdict:?}"));
+        }
+        if estate.replays < replays_min {
+            return Err(format!("{} batches came twice, and {replays_min} had to", estate.replays));
+        }
+        Ok(())
     }
 
     fn fault(&self, round: u64, random: &mut Rng) -> &dyn Fault {

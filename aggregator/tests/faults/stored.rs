@@ -121,6 +121,11 @@ impl Stored {
         self.rows.push(StoredBatch { position, payload });
     }
 
+    /// The table of events, row for row.
+    pub fn into_events(self) -> Vec<Event> {
+        self.events
+    }
+
     /// Holds it against the laws.
     pub fn check(mut self) -> Result<Contents, String> {
         let mut contents = Contents { batches: self.rows.len(), ..Contents::default() };
