@@ -19,7 +19,9 @@ use uuid::Uuid;
 
 use crate::Place;
 use crate::fs::{Access, File, Fs, is_no_space, is_shortage};
+use crate::leftovers::Leftovers;
 use crate::record::{Class, FRAME_BYTES, Found, Kind, MAX_RECORD_BYTES, Step, Walker, encode};
+use crate::reserve::Room;
 use crate::segment::{HEADER_BYTES, Header, Key, Segment};
 use crate::shelf::Shelf;
 use crate::stats::Stats;
@@ -68,8 +70,10 @@ pub(crate) struct Lane {
     /// Whether a segment was abandoned with visible bytes that no sync has covered (mode `Fast` only).
     left_unsynced: bool,
     tail: Tail,
-    /// A file with room set aside, in which the next segment is written.
-    reserve: Option<PathBuf>,
+    /// The bytes that are set aside for the segment that is written, if it is in the reserve's file.
+    set_aside: u64,
+    /// What should be gone.
+    pub leftovers: Leftovers,
     /// Whether a segment was made whose name no directory sync has covered.
     unsynced_name: bool,
     /// The segment that the reader stands in.
@@ -97,7 +101,8 @@ impl Lane {
             unsynced: false,
             left_unsynced: false,
             tail: Tail::Sure,
-            reserve: None,
+            set_aside: 0,
+            leftovers: Leftovers::default(),
             unsynced_name: false,
             index: 0,
             walker: None,
@@ -128,8 +133,13 @@ impl Lane {
             self.hidden.truncate(start);
             // Of a group, whole records may lie there. They must be gone for good before others get their seqs.
             let is_group = payloads.len() > 1;
+            let set_aside = self.set_aside;
             let cut = |writer: &dyn File| {
-                writer.truncate(segment.bytes).and_then(|()| if is_group { writer.sync() } else { Ok(()) })
+                writer.truncate(segment.bytes)?;
+                if set_aside > 0 {
+                    drop(writer.allocate(set_aside)); // the room behind went with the cut: a smaller group may still fit
+                }
+                if is_group { writer.sync() } else { Ok(()) }
             };
             if !is_no_space(&error) || cut(&**writer).is_err() {
                 self.abandon();
@@ -163,47 +173,63 @@ impl Lane {
 
     /// Makes a segment whose first record is the first hidden one, or else `seq`, and writes the hidden ones into it.
     fn begin_segment(&mut self, stamp: Stamp, seq: u64) -> io::Result<()> {
-        let seq = if self.hidden_records > 0 { self.hidden_first_seq } else { seq };
-        let first = Place { era: stamp.era, seq };
-        let key = Key { first, ordinal: self.next_ordinal - self.hidden_records, class: self.class };
-        let path = self.dir.join(key.file_name());
-        let file = self.segment_file(&path)?;
-        let mut bytes = Header { owner: stamp.owner, epoch: stamp.epoch, key }.encode();
+        let header = self.next_header(stamp, if self.hidden_records > 0 { self.hidden_first_seq } else { seq });
+        let path = self.dir.join(header.key.file_name());
+        let mut bytes = header.encode();
         bytes.extend_from_slice(&self.hidden);
+        let file = self.new_file(&path)?;
         if let Err(error) = file.write_at(&bytes, 0) {
-            drop(self.fs.remove(&path));
+            self.leftovers.remove(&*self.fs, path, bytes.len() as u64);
             return Err(error);
         }
-        let mut segment = Segment::new(key, path, bytes.len() as u64);
-        segment.visible = HEADER_BYTES as u64;
-        self.segments.push_back(segment);
-        self.writer = Some(file);
-        self.unsynced = true;
-        self.unsynced_name = true;
+        self.set_aside = 0;
+        self.go_to(file, header.key, path, bytes.len() as u64);
         Ok(())
     }
 
-    fn segment_file(&mut self, path: &Path) -> io::Result<Box<dyn File>> {
-        let foreign = path.with_extension("seg.foreign");
-        if let Some(reserve) = self.reserve.take() {
-            drop(self.fs.rename(path, &foreign)); // there is none, but see below
-            self.fs.rename(&reserve, path)?;
-            return self.fs.open(path, Access::Write);
-        }
+    /// Leaves the segment for one in the reserve's file, which gets its name when it has its header. After an error the
+    /// reserve is what it was: what it may hold of a header, the next one covers. Everything has been published.
+    pub fn begin_in_reserve(&mut self, stamp: Stamp, seq: u64, reserve: &Room) -> io::Result<()> {
+        debug_assert_eq!(self.hidden_records, 0);
+        self.abandon(); // not only left: one without a record would have the name of the next
+        let header = self.next_header(stamp, seq);
+        let path = self.dir.join(header.key.file_name());
+        let file = self.fs.open(&reserve.path, Access::Write)?;
+        file.write_at(&header.encode(), 0)?;
+        self.leftovers.free(&*self.fs, &path)?;
+        drop(self.fs.rename(&path, &foreign(&path))); // there is none, but see below
+        self.fs.rename(&reserve.path, &path)?;
+        self.set_aside = reserve.bytes;
+        self.go_to(file, header.key, path, HEADER_BYTES as u64);
+        Ok(())
+    }
+
+    fn next_header(&self, stamp: Stamp, seq: u64) -> Header {
+        let first = Place { era: stamp.era, seq };
+        let key = Key { first, ordinal: self.next_ordinal - self.hidden_records, class: self.class };
+        Header { owner: stamp.owner, epoch: stamp.epoch, key }
+    }
+
+    fn new_file(&mut self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.leftovers.free(&*self.fs, path)?;
         match self.fs.open(path, Access::CreateNew) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // Somebody gave another file our name. It must not stop us, and is not ours to remove.
-                self.fs.rename(path, &foreign)?;
+                self.fs.rename(path, &foreign(path))?;
                 self.fs.open(path, Access::CreateNew)
             }
             file => file,
         }
     }
 
-    /// Leaves the segment for one in this file, which has room set aside. Everything has been published.
-    pub fn go_to_reserve(&mut self, reserve: PathBuf) {
-        self.abandon(); // not only left: one without a record would have the name of the next
-        self.reserve = Some(reserve);
+    /// Writes on in this file, which has so many bytes.
+    fn go_to(&mut self, file: Box<dyn File>, key: Key, path: PathBuf, bytes: u64) {
+        let mut segment = Segment::new(key, path, bytes);
+        segment.visible = HEADER_BYTES as u64;
+        self.segments.push_back(segment);
+        self.writer = Some(file);
+        self.unsynced = true;
+        self.unsynced_name = true;
     }
 
     /// Makes what was appended durable. After an error the hidden records are in memory only; another call writes them
@@ -254,9 +280,10 @@ impl Lane {
         self.left_unsynced |= unsynced && self.hidden_records == 0 && segment.visible > HEADER_BYTES as u64;
         drop(writer.truncate(segment.visible)); // may fail as the sync did: then the bytes are ignored where they lie
         segment.bytes = segment.visible;
-        if segment.visible <= HEADER_BYTES as u64 {
-            drop(self.fs.remove(&segment.path));
-            self.segments.pop_back();
+        if segment.visible <= HEADER_BYTES as u64
+            && let Some(Segment { path, bytes, .. }) = self.segments.pop_back()
+        {
+            self.leftovers.remove(&*self.fs, path, bytes);
             if self.index >= self.segments.len() {
                 self.walker = None;
             }
@@ -286,7 +313,7 @@ impl Lane {
     // === books ===
 
     pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum()
+        self.segments.iter().map(|segment| segment.bytes).sum::<u64>() + self.leftovers.bytes()
     }
 
     pub fn waiting(&self) -> u64 {
@@ -418,6 +445,11 @@ impl Lane {
         let after = self.segments.partition_point(|segment| segment.key.first <= place);
         self.segments.get_mut(after.checked_sub(1)?)
     }
+}
+
+/// Where another's file goes that has the name of a segment.
+fn foreign(path: &Path) -> PathBuf {
+    path.with_extension("seg.foreign")
 }
 
 /// Keeps damaged bytes, in pieces of at most a record.

@@ -56,12 +56,13 @@
 //! | after `sync`                              | all of it                             | reads it |
 //! | after a failed write of a group           | some of its records                   | reads them, if their seqs were given to nobody else |
 //! | after a failed sync, in a new segment     | records twice                         | a segment ends where the next of its lane begins: read once |
+//! | while a segment is begun                  | its name, and nothing or a part of its header | takes an empty file back; a part of a header is a torn tail |
 //! | while the reserve becomes a segment       | either name, any part of the content  | a segment as above; a `reserve` with content is made anew |
 //! | in `begin_epoch`                          | the old identity, or the new one      | goes on in the epoch that it names; the new one has no record yet |
 //! | in `readmit`, before the old place is settled | the record under both names       | reads both: at least once, never none |
 //! | while a cursor is written                 | one whole copy                        | takes the whole one, or the newer |
 //! | after acks, before the cursor             | the segments, an older cursor         | replays; the receiver knows the names |
-//! | after the cursor, before the unlink       | finished segments                     | unlinks them |
+//! | after the cursor, before the unlink, or after one that failed | finished segments | unlinks them |
 //! | in eviction, before the unlink            | a segment that is counted as dropped  | unlinks it; its gap is `SpoolFull` |
 //! | power loss in `Fast` without `close`      | any part of what was not synced       | another boot and no clean mark: a new epoch |
 //!
@@ -80,6 +81,7 @@
 //! | both copies of the cursor    | replays, and a new epoch |
 //! | a failing `fdatasync`        | the segment, which is never synced again: its records go from memory into another |
 //! | a failing read               | after [`READ_ATTEMPTS`], the rest of that segment, which goes to quarantine whole; nothing while we are short of memory or descriptors |
+//! | a failing unlink             | room: the file is counted in what the spool takes, its unlink is tried again with each checkpoint, and as long as it stays nothing more is dropped for space |
 //! | files that are not ours, segments of another format version or owner | nothing: they are left alone and counted |
 //! | a name of ours that is a symlink, a FIFO, a directory | as if the file was damaged; if none can be made in its place, an error that names it. The directory itself may be a symlink |
 //! | identity or cursor of another format version | nothing: [`OpenError::OtherVersion`] |
@@ -95,6 +97,7 @@
 //! | [`MAX_SEGMENT_BYTES`]    | 16 MiB, default 8, at most an eighth of `max_bytes` | a new segment |
 //! | [`MAX_HIDDEN_BYTES`]     | 4 MiB   | `append` syncs by itself |
 //! | [`MAX_IN_FLIGHT`]        | 16 384  | `Next::WindowFull` until something is acked |
+//! | [`MAX_LEFTOVERS`]        | 64 for each lane | finished segments stay in their lane until one of those that should be gone is |
 //! | [`MAX_SHELF_BYTES`], [`MAX_SHELF_FILES`] | 16 MiB, 1024 each | no more is kept of damaged and refused bytes, counted as `not_quarantined` and `not_shelved` |
 //! | file descriptors         | 4       | lock, a writer for each lane, one for the moment |
 //!
@@ -110,6 +113,7 @@ mod fs;
 mod identity;
 mod item;
 mod lane;
+mod leftovers;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
 mod open;
@@ -133,6 +137,7 @@ pub use crate::error::{NotRead, ReadError, Refused, SyncError};
 pub use crate::fs::{Access, Entry, File, Fs, Lock};
 pub use crate::item::{Gap, Next, Position, Reason, Record};
 pub use crate::lane::READ_ATTEMPTS;
+pub use crate::leftovers::MAX_LEFTOVERS;
 pub use crate::open::{OpenError, OpenReport};
 pub use crate::options::{
     CRITICAL_SHARE, DEFAULT_SEGMENT_BYTES, MAX_HIDDEN_BYTES, MAX_SEGMENT_BYTES, Mode, Options, WhenFull,

@@ -16,6 +16,7 @@ use crate::error::SyncError;
 use crate::fs::{Access, Fs};
 use crate::identity::{self, Identity};
 use crate::lane::Lane;
+use crate::leftovers::Leftovers;
 use crate::options::{Mode, Options};
 use crate::queue::{Ending, Spool};
 use crate::record::Class;
@@ -279,6 +280,7 @@ fn settle(
 ) -> Settled {
     let (done, appended) = cursor.map_or((0, 0), |at| (at.done[class.index()], at.appended[class.index()]));
     let mut segments = VecDeque::with_capacity(found.len());
+    let mut leftovers = Leftovers::default();
     let mut is_writable = false;
     for (segment, is_whole) in found {
         let era = segment.key.first.era;
@@ -286,9 +288,9 @@ fn settle(
             segments.push_back(segment);
             is_writable = is_whole;
         } else if cursor.is_some_and(|cursor| era < cursor.acked.era) {
-            drop(fs.remove(&segment.path)); // forgotten because all of it is acked
-        } else {
-            shelf.take(&**fs, &segment.path, segment.bytes); // nobody knows whose epoch it is: no seq in it has a name
+            leftovers.remove(&**fs, segment.path, segment.bytes); // forgotten because all of it is acked
+        } else if !shelf.take(&**fs, &segment.path, segment.bytes) {
+            leftovers.remove(&**fs, segment.path, segment.bytes); // nobody knows whose epoch it is: no seq in it has a name
         }
     }
     for index in 1..segments.len() {
@@ -304,9 +306,12 @@ fn settle(
         last.records = (scan.records + scan.lost_between).max(appended.saturating_sub(last.key.ordinal));
         last.records += u64::from(scan.is_cut_short); // at least one is not read, so that it is not taken for finished
         next = Some(scan.next);
-        if last.records == 0 && !is_writable && !scan.is_cut_short {
-            drop(fs.remove(&last.path)); // its name is the one that the next segment will have
-            segments.pop_back();
+        if last.records == 0
+            && !is_writable
+            && !scan.is_cut_short
+            && let Some(Segment { path, bytes, .. }) = segments.pop_back()
+        {
+            leftovers.remove(&**fs, path, bytes); // its name is the one that the next segment will have
         }
     }
     for segment in &mut segments {
@@ -315,7 +320,8 @@ fn settle(
     let tail = segments.back().map_or(0, |last| last.key.ordinal + last.records).max(appended);
     let missing = segments.front().map_or(appended, |first| first.key.ordinal).saturating_sub(done);
     let missing = if cursor.is_some() { missing } else { 0 };
-    let lane = Lane::new(class, Arc::clone(fs), dir.to_path_buf(), segments, tail);
+    let mut lane = Lane::new(class, Arc::clone(fs), dir.to_path_buf(), segments, tail);
+    lane.leftovers = leftovers;
     Settled { lane, next, torn_bytes, is_torn, missing, is_writable }
 }
 

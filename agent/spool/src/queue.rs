@@ -181,8 +181,9 @@ impl Spool {
         while let Err(source) = self.lanes[lane].append(stamp, kind, self.next.seq, payloads) {
             let dir = self.dir.clone();
             if !is_no_space(&source) {
+                self.reserve.hold(&*self.fs); // it may have been the file that was given up
                 return Err(Refused::Disk { dir, source });
-            } else if !self.find_space(kind)? {
+            } else if !self.find_space(stamp, kind)? {
                 return Err(Refused::NoSpace { dir, source });
             }
         }
@@ -210,15 +211,19 @@ impl Spool {
 
     /// The disk is full: critical records have what was set aside for them, and after that, as all records do, what the
     /// oldest ordinary ones give up. Skips get nothing.
-    fn find_space(&mut self, kind: Kind) -> Result<bool, Refused> {
+    fn find_space(&mut self, stamp: Stamp, kind: Kind) -> Result<bool, Refused> {
         match kind {
             Kind::Skip(_) => Ok(false),
-            Kind::Record(Class::Critical) if self.reserve.state == Reserve::Held => {
+            Kind::Record(class @ Class::Critical) if self.reserve.state == Reserve::Held => {
                 self.sync_behind()?;
-                if let Some(file) = self.reserve.take() {
-                    self.lanes[Class::Critical.index()].go_to_reserve(file);
+                let begun = self.lanes[class.index()].begin_in_reserve(stamp, self.next.seq, &self.reserve);
+                match begun {
+                    Err(source) if !is_no_space(&source) => Err(Refused::Disk { dir: self.dir.clone(), source }),
+                    begun => {
+                        self.reserve.state = Reserve::Missing; // in use, or it does not hold what it should
+                        Ok(begun.is_ok() || self.drop_oldest())
+                    }
                 }
-                Ok(true)
             }
             Kind::Record(_) => Ok(self.drop_oldest()),
         }
@@ -273,12 +278,12 @@ impl Spool {
         while self.bytes() > self.options.limit(Class::Ordinary) && self.drop_oldest() {}
     }
 
-    /// Drops the oldest ordinary segment, if the policy and the lane have one to drop. The cursor is written first so
-    /// that the reason of the gap is known after a crash; on a failing disk that may fail, and room matters more. But
+    /// Drops the oldest ordinary segment, if the policy and the lane have one to drop, and if the disk unlinks what was
+    /// dropped before: else it would go for nothing. The cursor is written first so that the reason of the gap is known after a crash; on a failing disk that may fail, and room matters more. But
     /// the only segment may hold the highest seq: unless a cursor knows of that, it stays, or the seq would come again.
     pub(crate) fn drop_oldest(&mut self) -> bool {
         const ORDINARY: usize = 0;
-        if self.options.when_full == WhenFull::RefuseNew {
+        if self.options.when_full == WhenFull::RefuseNew || !self.lanes[ORDINARY].leftovers.retry(&*self.fs) {
             return false;
         }
         let lane = &self.lanes[ORDINARY];
@@ -303,7 +308,7 @@ impl Spool {
         self.counts.evicted_bytes += front.bytes;
         self.counts.evicted_seq = self.evicted.seq;
         drop(self.checkpoint()); // counted
-        drop(self.fs.remove(&front.path)); // one that stays is finished by its ordinals, and removed at opening
+        self.lanes[ORDINARY].leftovers.remove(&*self.fs, front.path, front.bytes);
         self.check_books();
         true
     }
@@ -312,9 +317,12 @@ impl Spool {
 // === impl Spool: keeping ===
 
 impl Spool {
-    /// Writes down how far the acks are, so that a restart replays less, and takes the reserve back if there is room for
-    /// it. Needed for speed and room only, never for safety.
+    /// Writes down how far the acks are, so that a restart replays less, removes what could not be removed before, and
+    /// takes the reserve back if there is room for it. Needed for speed and room only, never for safety.
     pub fn checkpoint(&mut self) -> Result<(), SyncError> {
+        for lane in &mut self.lanes {
+            lane.leftovers.retry(&*self.fs);
+        }
         self.reserve.hold(&*self.fs);
         self.store_cursor(Ending::Open)
     }
@@ -368,6 +376,7 @@ impl Spool {
             oldest_seq: self.acked.seq + 1,
             bytes: self.bytes(),
             segments: self.lanes.iter().map(|lane| lane.segments.len() as u64).sum(),
+            leftovers: self.lanes.iter().map(|lane| lane.leftovers.files()).sum(),
             reserve: self.reserve.state,
             not_quarantined: self.quarantine.turned_away,
             quarantine_bytes: self.quarantine.bytes,

@@ -10,6 +10,7 @@ use crate::item::{Gap, Next, Position, Reason, Record};
 use crate::lane::Lane;
 use crate::queue::Spool;
 use crate::record::{Class, Found, Kind, Skip};
+use crate::segment::Segment;
 
 /// Records read and not acked. A receiver that confirms nothing must not make us remember more.
 pub const MAX_IN_FLIGHT: usize = 16_384;
@@ -180,20 +181,18 @@ impl Spool {
         if !self.lanes.iter().any(Lane::is_front_finished) {
             return;
         }
-        let mut finished = Vec::new();
         if self.checkpoint().is_err() {
             return;
         }
         for lane in &mut self.lanes {
-            while lane.is_front_finished() {
-                finished.extend(lane.pop_front());
-            }
-        }
-        for segment in finished {
-            if segment.given_up {
-                self.quarantine.take(&*self.fs, &segment.path, segment.bytes); // a person may still save what is in it
-            } else {
-                drop(self.fs.remove(&segment.path)); // one that stays is removed at opening
+            while lane.is_front_finished()
+                && !lane.leftovers.is_full()
+                && let Some(Segment { path, bytes, given_up, .. }) = lane.pop_front()
+            {
+                // What the disk did not give goes to quarantine: a person may still save what is in it.
+                if !given_up || !self.quarantine.take(&*self.fs, &path, bytes) {
+                    lane.leftovers.remove(&*self.fs, path, bytes);
+                }
             }
         }
     }

@@ -1,7 +1,10 @@
 //! Room on the disk that other programs cannot take: the file `reserve`, without content, for which the disk has set
-//! blocks aside. When a critical record finds the disk full, the file is renamed into the place of the lane's next
-//! segment, and what is written there goes into those blocks. A rename needs no room, and at no moment are the blocks
-//! free for somebody else. The next checkpoint that finds room sets others aside.
+//! blocks aside. When a critical record finds the disk full, the lane's next segment is begun in that file: the header is
+//! written, and then the file is renamed into its place. A rename needs no room, and at no moment are the blocks free for
+//! somebody else. The next checkpoint that finds room sets others aside.
+//!
+//! A begin that fails leaves the reserve as it was. Only a file in which the disk fails to write *records* is given up,
+//! blocks and all, and others are set aside at once: what it holds must never stand behind what is written later.
 //!
 //! It lies beside what `max_bytes` bounds. A disk that cannot set blocks aside (`fallocate` that keeps the size) is
 //! worked on without, and that is told.
@@ -28,8 +31,8 @@ pub enum Reserve {
 
 /// The file.
 pub(crate) struct Room {
-    path: PathBuf,
-    bytes: u64,
+    pub path: PathBuf,
+    pub bytes: u64,
     pub state: Reserve,
 }
 
@@ -62,13 +65,5 @@ impl Room {
             file = fs.open(&self.path, Access::CreateNew)?;
         }
         file.allocate(self.bytes)
-    }
-
-    /// Gives the file away, to be renamed.
-    pub fn take(&mut self) -> Option<PathBuf> {
-        (self.state == Reserve::Held).then(|| {
-            self.state = Reserve::Missing;
-            self.path.clone()
-        })
     }
 }

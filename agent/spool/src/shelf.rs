@@ -103,17 +103,18 @@ impl Shelf {
         self.dir.parent().map_or(Ok(()), |parent| fs.sync_dir(parent))
     }
 
-    /// Moves a whole file there, or removes it if there is no room.
-    pub fn take(&mut self, fs: &dyn Fs, path: &Path, bytes: u64) {
+    /// Moves a whole file there. Whether it did; else the file is the caller's to remove.
+    #[must_use]
+    pub fn take(&mut self, fs: &dyn Fs, path: &Path, bytes: u64) -> bool {
         let moved = path.file_name().is_some_and(|name| {
             self.has_room(1, bytes) && self.make(fs).is_ok() && fs.rename(path, &self.dir.join(name)).is_ok()
         });
         if moved {
             self.count(bytes);
         } else {
-            drop(fs.remove(path));
             self.turned_away += 1;
         }
+        moved
     }
 
     fn has_room(&self, files: usize, bytes: u64) -> bool {
@@ -148,7 +149,7 @@ mod tests {
         let again = Shelf::open(&disk, "/large".into());
         assert_eq!((again.bytes, again.files), (large.bytes, large.files), "it is counted again at opening");
         disk.write(Path::new("/file"), b"x");
-        large.take(&disk, Path::new("/file"), 1);
-        assert_eq!(disk.read(Path::new("/file")), None, "what does not fit is removed");
+        assert!(!large.take(&disk, Path::new("/file"), 1));
+        assert_eq!(disk.read(Path::new("/file")).as_deref(), Some(&b"x"[..]), "what does not fit is the caller's");
     }
 }

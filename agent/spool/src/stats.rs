@@ -40,10 +40,12 @@ pub struct Stats {
     pub not_quarantined: u64,
     /// Seqs spent on records that never came to be.
     pub skipped: u64,
-    /// Bytes of all segments now; this is what `max_bytes` bounds.
+    /// Bytes of all segments now, those included that the disk has not unlinked; this is what `max_bytes` bounds.
     pub bytes: u64,
     /// Segments now.
     pub segments: u64,
+    /// Files of segments that should be gone, and that the disk has not unlinked: it is asked again.
+    pub leftovers: u64,
     /// Group commits done.
     pub syncs: u64,
     /// Syncs that the disk failed; each cost a segment, none cost a record that was promised.

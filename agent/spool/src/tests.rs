@@ -23,6 +23,7 @@ mod crash;
 mod damage;
 mod every_call;
 mod faults;
+mod leftovers;
 mod life;
 mod model;
 mod names;

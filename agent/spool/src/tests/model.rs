@@ -15,7 +15,9 @@ use proptest::prelude::*;
 
 use super::{DIR, dir};
 use crate::memory::{MemoryDisk, PowerLoss};
-use crate::{Appended, Class, Gap, Mode, NewEpoch, Next, Options, Position, Reason, Spool, Stats, WhenFull};
+use crate::{
+    Appended, Class, Gap, Mode, NewEpoch, Next, Options, Position, Reason, Reserve, Spool, Stats, WhenFull,
+};
 
 /// Epochs in the order in which they began, then seq.
 type At = (usize, u64);
@@ -54,6 +56,8 @@ pub(super) struct Model {
     /// Seqs in gaps. Over restarts: a hole is told where it is passed, and counted when the reader comes to the end of its
     /// segment, which may be after the ack and another opening.
     missing: u64,
+    /// Whether a sync has failed and none has worked since: what it was for may be in memory only.
+    has_failed: bool,
     /// Whether calls fail now and then, so that opening and reading may too.
     pub may_fail: bool,
 }
@@ -75,6 +79,7 @@ impl Model {
             numbers: 0,
             boot: 1,
             missing: 0,
+            has_failed: false,
             may_fail: false,
         };
         model.open();
@@ -255,12 +260,18 @@ impl Model {
 
     /// After a failed sync in mode `Fast`, power loss may take what was appended by then, whatever syncs follow.
     fn lose_hope(&mut self) {
+        self.has_failed = true;
         if self.options.mode == Mode::Fast {
-            self.history.values_mut().filter(|entry| !entry.promised).for_each(|entry| entry.may_be_lost = true);
+            self.unpromised().for_each(|entry| entry.may_be_lost = true);
         }
     }
 
+    fn unpromised(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.history.values_mut().filter(|entry| !entry.promised)
+    }
+
     fn promise(&mut self) {
+        self.has_failed = false;
         self.history.values_mut().filter(|entry| !entry.may_be_lost).for_each(|entry| entry.promised = true);
     }
 
@@ -403,6 +414,9 @@ impl Model {
     /// The process dies; the page cache lives.
     pub fn kill(&mut self) {
         self.spool = None;
+        if std::mem::take(&mut self.has_failed) {
+            self.unpromised().for_each(|entry| entry.may_be_lost = true);
+        }
         self.open();
     }
 
@@ -437,7 +451,8 @@ impl Model {
     }
 
     fn forget_unpromised(&mut self) {
-        self.history.values_mut().filter(|entry| !entry.promised).for_each(|entry| entry.may_be_lost = true);
+        self.unpromised().for_each(|entry| entry.may_be_lost = true);
+        self.has_failed = false;
         self.boot += 1;
     }
 
@@ -450,8 +465,21 @@ impl Model {
         assert!(stats.dropped.corrupt <= self.missing, "what is counted as lost is in a gap: {stats:?}");
         assert_eq!(stats.waiting, 0, "{stats:?} {:?}", self.disk.files(dir()));
         assert!(stats.segments <= 2, "only the segments that are being written stay: {stats:?}");
-        let segments = self.disk.files(dir()).iter().filter(|path| path.to_string_lossy().ends_with(".seg")).count();
-        assert_eq!(segments as u64, stats.segments, "{DIR} holds what the books say");
+        let files = self.disk.files(dir());
+        let named = |end: &str| files.iter().filter(|path| path.to_string_lossy().ends_with(end)).collect::<Vec<_>>();
+        assert_eq!(named(".seg").len() as u64, stats.segments, "{DIR} holds what the books say: {files:?}");
+        assert_eq!(named(".foreign").len(), 0, "and no file of ours that is taken for another's: {files:?}");
+    }
+
+    /// On a disk that works, nothing takes room that the books do not know of, and room is set aside again.
+    pub fn judge_room(&mut self) {
+        self.checkpoint();
+        let stats = self.spool().stats();
+        assert_eq!((stats.leftovers, stats.reserve), (0, Reserve::Held), "{stats:?}");
+        let files = self.disk.files(dir());
+        let segments = files.iter().filter(|path| path.to_string_lossy().ends_with(".seg"));
+        let bytes: usize = segments.map(|path| self.disk.read(path).map_or(0, |bytes| bytes.len())).sum();
+        assert_eq!(bytes as u64, stats.bytes, "{stats:?}");
     }
 
     fn place(&self, position: Position) -> At {
