@@ -62,8 +62,8 @@ impl Spool {
     pub fn begin_epoch(&mut self, why: NewEpoch) -> Result<(), SyncError> {
         self.sync()?;
         let before = self.identity.clone();
-        self.identity.forget_before(self.acked.era);
         self.identity.begin_epoch(Some(self.next.seq), self.next.era);
+        self.identity.forget(self.acked.era, |era| self.lanes.iter().any(|lane| lane.has_era(era)));
         if let Err(source) = self.store_identity() {
             self.identity = before; // if the new one is on disk after all, its era has no record
             return Err(SyncError { dir: self.dir.clone(), source });

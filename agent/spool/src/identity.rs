@@ -19,9 +19,9 @@ use crate::sealed::{ENVELOPE_BYTES, seal, unseal};
 pub(crate) const MAGIC: [u8; 4] = *b"IDEN";
 pub(crate) const NAME: &str = "identity";
 
-/// Epochs written down. One is forgotten when all of it is acked, so that more than two mean an outage with power
-/// losses; of more than this, the oldest are known by their segments only, and loss at their tail has a count but no
-/// name.
+/// Epochs known, in memory as in the file; and beside them those of which a segment lies here, because each segment tells
+/// its own. One is forgotten when all of it is acked, so that more than two mean an outage with power losses; of more than
+/// this, the oldest is forgotten that no segment tells of: what was lost of it has a count but no name.
 pub(crate) const MAX_ERAS: usize = 64;
 
 const ERA_BYTES: usize = 4 + 16 + 8;
@@ -97,9 +97,12 @@ impl Identity {
         }
     }
 
-    /// Forgets the eras of which everything is acked.
-    pub fn forget_before(&mut self, number: u32) {
-        self.eras.retain(|era| era.number >= number);
+    /// Forgets the eras before `acked`, which have arrived, and of those beyond [`MAX_ERAS`] the ones of which no segment
+    /// lies here. What is left is what the next opening would find.
+    pub fn forget(&mut self, acked: u32, has_segment: impl Fn(u32) -> bool) {
+        let newest = self.eras.len().saturating_sub(MAX_ERAS);
+        let newest = self.eras.get(newest).map_or(0, |era| era.number);
+        self.eras.retain(|era| era.number >= acked && (era.number >= newest || has_segment(era.number)));
     }
 
     pub fn current(&self) -> Option<&Era> {
@@ -150,7 +153,19 @@ mod tests {
         let numbers: Vec<_> = identity.eras.iter().map(|era| (era.number, era.end)).collect();
         assert_eq!(numbers, [(2, None), (5, Some(10)), (6, None)], "what is known is not learned again");
         assert_eq!((identity.after(2), identity.after(6), identity.era_of(77)), (Some(5), None, Some(2)));
-        identity.forget_before(6);
+        identity.forget(6, |_| true);
         assert_eq!(identity.eras.len(), 1);
+    }
+
+    #[test]
+    fn of_too_many_eras_the_oldest_are_forgotten_unless_a_segment_tells_of_them() {
+        let mut identity = Identity { owner: Uuid::nil(), eras: Vec::new() };
+        for _ in 0..MAX_ERAS + 10 {
+            identity.begin_epoch(Some(1), 0);
+            identity.forget(0, |number| number == 3);
+            assert!(identity.eras.len() <= MAX_ERAS + 1);
+        }
+        let numbers: Vec<_> = identity.eras.iter().map(|era| era.number).collect();
+        assert_eq!(numbers, [3].into_iter().chain((11..).take(MAX_ERAS)).collect::<Vec<_>>());
     }
 }

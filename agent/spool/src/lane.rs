@@ -327,6 +327,12 @@ impl Lane {
         (first.map_or(visible, |first| first.key.ordinal + first.settled()), visible)
     }
 
+    /// Whether a segment of this era lies here.
+    pub fn has_era(&self, era: u32) -> bool {
+        let from = self.segments.partition_point(|segment| segment.key.first.era < era);
+        self.segments.get(from).is_some_and(|segment| segment.key.first.era == era)
+    }
+
     /// Whether nothing waits in the oldest segment and nothing will.
     pub fn is_front_finished(&self) -> bool {
         let being_written = self.segments.len() == 1 && self.writer.is_some();

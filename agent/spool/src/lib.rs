@@ -97,6 +97,7 @@
 //! | [`MAX_SEGMENT_BYTES`]    | 16 MiB, default 8, at most an eighth of `max_bytes` | a new segment |
 //! | [`MAX_HIDDEN_BYTES`]     | 4 MiB   | `append` syncs by itself |
 //! | [`MAX_IN_FLIGHT`]        | 16 384  | `Next::WindowFull` until something is acked |
+//! | epochs known             | 64, and those of which a segment lies here | the oldest of the others is forgotten: what is lost of it has a count and no name |
 //! | [`MAX_LEFTOVERS`]        | 64 for each lane | finished segments stay in their lane until one of those that should be gone is |
 //! | [`MAX_SHELF_BYTES`], [`MAX_SHELF_FILES`] | 16 MiB, 1024 each | no more is kept of damaged and refused bytes, counted as `not_quarantined` and `not_shelved` |
 //! | file descriptors         | 4       | lock, a writer for each lane, one for the moment |

@@ -134,8 +134,9 @@ impl Spool {
         let acked = first_unread(cursor.as_ref(), &settled);
         if new_epoch.is_some() {
             let after = cursor.as_ref().map_or(0, |cursor| cursor.next.era).max(highest_era);
-            identity.forget_before(acked.map_or(0, |acked| acked.era));
             identity.begin_epoch(Some(next.seq), after);
+            let has_segment = |era| settled.iter().any(|settled| settled.lane.has_era(era));
+            identity.forget(acked.map_or(0, |acked| acked.era), has_segment);
             next = Place { era: identity.current().map_or(1, |era| era.number), seq: 1 };
         } else {
             for lane in &mut settled {

@@ -1,6 +1,7 @@
 //! New names while the spool is open: epochs that begin, records that move.
 
 use super::*;
+use crate::identity::MAX_ERAS;
 use crate::memory::{EIO, Operation, PowerLoss};
 use crate::{NewEpoch, NotMoved, Reason, WhenFull};
 
@@ -145,4 +146,30 @@ fn in_a_spool_without_room_a_record_still_gets_its_new_name() {
         assert_eq!((spool.stats().moved, spool.stats().waiting), (last, last));
         assert_eq!(seqs(&drain(&mut spool)), (1..=last).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn more_epochs_than_are_known_cost_nothing_that_a_segment_tells_of_and_no_memory() {
+    let disk = MemoryDisk::default();
+    let (mut spool, _) = open(&disk);
+    let mut expected = Vec::new();
+    for number in 0..300u64 {
+        if number % 60 == 0 {
+            expected.push(spool.append(Class::Critical, &payload(number)).unwrap());
+        }
+        spool.begin_epoch(NewEpoch::Rewound).unwrap();
+        assert!(spool.identity.eras.len() <= MAX_ERAS + expected.len(), "{}", spool.identity.eras.len());
+    }
+    let known = |spool: &Spool| spool.identity.eras.iter().map(|era| (era.number, era.epoch)).collect::<Vec<_>>();
+    let before = known(&spool);
+    assert_eq!(before.len(), MAX_ERAS + 4, "the last of the five is one of the newest");
+    assert_eq!(positions(&drain(&mut spool)), expected);
+    spool.close().unwrap();
+    let (mut spool, report) = open(&disk);
+    assert_eq!((report.new_epoch, known(&spool)), (None, before), "memory and the disk know the same");
+    assert_eq!(positions(&drain(&mut spool)), expected);
+    spool.ack(expected[4]).unwrap();
+    spool.begin_epoch(NewEpoch::Rewound).unwrap();
+    assert_eq!(spool.stats().waiting, 0);
+    assert!(spool.identity.eras.len() <= MAX_ERAS, "what has arrived is forgotten");
 }
