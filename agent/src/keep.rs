@@ -22,6 +22,7 @@
 //!
 //! Limits: [`INBOX_PASSES`], [`HANDED_MAX`], [`HANDED_MAX_BYTES`], [`WINDOW_RECORDS`], [`WINDOW_BYTES`]; the spool's own.
 
+mod checkpoint;
 mod commit;
 mod complaint;
 mod door;
@@ -32,6 +33,7 @@ pub use tally::{epoch_word, reserve_word};
 
 use crate::batch::Batch;
 use crate::meters::KeepMeters;
+use checkpoint::CHECKPOINT_EVERY;
 use complaint::Complaint;
 use door::{Event, Inside, Opened};
 use proto::message::Position;
@@ -57,9 +59,6 @@ pub const HANDED_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const WINDOW_RECORDS: usize = 1024;
 /// Bytes of them, which is what a window costs in memory: of usual records some 500. One is sent however large it is.
 pub const WINDOW_BYTES: usize = 1024 * 1024;
-/// How often the cursor is written where it would say something new: what a restart sends again at the most. In mode
-/// `fast` also how often records are synced: what a loss of power may cost.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// How long after the disk did not take what was written it is asked again, where nothing new comes that would ask.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long the keeper sleeps when nothing happens.
@@ -269,37 +268,6 @@ impl Keeper {
             Ok(()) => tracing::debug!("spool closed"),
             Err(error) => tracing::error!(error = chain(&error), "spool not closed cleanly; nothing acked is lost"),
         }
-    }
-
-    fn checkpoint_if_due(&mut self) {
-        let now = self.clock.monotonic();
-        if now >= self.checkpoint_at {
-            self.checkpoint_at = now + CHECKPOINT_EVERY;
-            if self.is_behind(&self.spool.stats()) {
-                self.checkpoint(now);
-            }
-        }
-    }
-
-    /// Whether something was appended, acked or dropped since the cursor was last written, or room is to be set aside.
-    fn is_behind(&self, stats: &Stats) -> bool {
-        *stats != self.written || stats.reserve == Reserve::Missing
-    }
-
-    /// Writes the cursor, in mode `fast` after a sync. Whether the disk took it.
-    fn checkpoint(&mut self, now: Duration) -> bool {
-        let is_synced = self.mode == Mode::Durable || self.sync().is_ok();
-        if let Err(error) = self.spool.checkpoint() {
-            if self.cursor_fault.is_news("cursor", now) {
-                tracing::warn!(error = chain(&error), "cursor not written; a restart sends more again");
-            }
-            return false;
-        }
-        self.cursor_fault.is_over();
-        if is_synced {
-            self.written = self.spool.stats();
-        }
-        is_synced
     }
 
     /// Takes over a new session, and what the session heard.

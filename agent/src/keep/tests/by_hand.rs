@@ -13,8 +13,12 @@ struct Hand {
 
 impl Hand {
     fn new(mode: Mode) -> Self {
+        Self::with(Options::new(mode, MAX_BYTES, "boot"))
+    }
+
+    fn with(options: Options) -> Self {
         let (disk, clock) = (MemoryDisk::default(), ManualClock::at(Timestamp::ZERO));
-        let (spool, _) = open(&disk, mode);
+        let (spool, _) = Spool::open(Arc::new(disk.clone()), Path::new("/spool"), options).expect("it opens");
         let meters = Meters::new(&Telemetry::default());
         let (mut keeper, door) = Keeper::new(spool, MAX_BYTES, Arc::new(clock.clone()), meters.keep.clone());
         keeper.show();
@@ -124,4 +128,27 @@ fn what_is_lost_in_the_last_commit_is_told_after_the_next_start() {
     assert_eq!(hand.meters.keep.passes.dropped.with_label_values(&["too_large"]).get(), 1);
     let (mut spool, _) = open(&hand.disk, Mode::Durable);
     assert!(matches!(spool.read_next(), Ok(Next::Gap(gap)) if gap.reason == Reason::TooLarge));
+}
+
+#[test]
+fn a_finished_segment_that_the_disk_kept_is_removed_by_a_later_checkpoint_though_nothing_else_changes() {
+    let options = Options { segment_bytes: 1, ..Options::new(Mode::Durable, MAX_BYTES, "boot") };
+    let mut hand = Hand::with(options); // each record has a segment of its own
+    (1..=2).for_each(|at| hand.write(folded(at)));
+    let mut items = hand.door.open_session(None);
+    hand.keeper.step();
+    hand.disk.fail(Operation::Remove, 0, u32::MAX, EIO);
+    hand.door.heard(Outcome::Acked(receive(&mut items).0), Wake::Now);
+    hand.keeper.step();
+    let bytes = hand.door.stats().bytes;
+    for _ in 0..3 {
+        hand.step();
+        assert_eq!((hand.door.stats().leftovers, hand.door.stats().bytes), (1, bytes));
+        assert!(hand.keeper.wait() <= CHECKPOINT_EVERY, "it is tried again");
+    }
+    hand.disk.heal();
+    hand.step();
+    let stats = hand.door.stats();
+    assert!(stats.leftovers == 0 && stats.bytes < bytes, "{stats:?}");
+    assert_eq!(hand.keeper.wait(), IDLE);
 }
