@@ -41,7 +41,7 @@ use proto::sample::Gap;
 use runtime::clock::Clock;
 use runtime::fail_point;
 use runtime::log::chain;
-use spool::{Mode, NewEpoch, Next, NotMoved, Reason, Reserve, Spool, Stats};
+use spool::{Mode, NewEpoch, Next, NotMoved, Readmitted, Reason, Reserve, Spool, Stats};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -285,12 +285,20 @@ impl Keeper {
                 self.begin_again(rewound);
             }
         }
-        for outcome in outcomes {
+        let mut outcomes = outcomes.into_iter().peekable();
+        while let Some(outcome) = outcomes.next() {
             // A position of an earlier session is not known any more, and is said again by this one.
             let known = match outcome {
                 Outcome::Acked(position) => self.acked(position),
                 Outcome::Refused(position, why) => self.refused(position, &why),
-                Outcome::Taken(position) => self.taken(position),
+                Outcome::Taken(position) => {
+                    let mut run = vec![position];
+                    while let Some(Outcome::Taken(next)) = outcomes.next_if(|next| matches!(next, Outcome::Taken(_))) {
+                        run.push(next);
+                    }
+                    self.taken(&run);
+                    Ok(())
+                }
             };
             if let Err(error) = known {
                 tracing::debug!(error = chain(&error), "outcome ignored");
@@ -344,27 +352,33 @@ impl Keeper {
         Ok(())
     }
 
-    /// Gives a record another place, since its own is another one's over there.
-    fn taken(&mut self, position: Position) -> Result<(), spool::NotRead> {
-        let moved = self.spool.readmit(to_spool(position));
-        self.note_last();
-        match moved {
-            Ok(new) => {
-                self.arrived(position);
-                tracing::warn!(
-                    seq = position.seq,
-                    new_seq = new.seq,
-                    "another record is stored in this place; it moved"
-                );
+    /// Gives records other places, since their own are others' over there. Where a spool was set back they come in runs,
+    /// and a run costs one sync.
+    fn taken(&mut self, run: &[Position]) {
+        let places: Vec<_> = run.iter().copied().map(to_spool).collect();
+        let mut from = 0;
+        while from < run.len() {
+            let Readmitted { moved, refused } = self.spool.readmit_all(&places[from..]);
+            self.note_last();
+            for (position, new) in run[from..].iter().zip(&moved) {
+                self.arrived(*position);
+                let (seq, new_seq) = (position.seq, new.seq);
+                tracing::warn!(seq, new_seq, "another record is stored in this place; it moved");
             }
-            Err(NotMoved::NotRead(error)) => return Err(error),
-            Err(error) => {
-                // It stays where it is; the next session hears of it again.
-                tracing::error!(seq = position.seq, error = chain(&error), "a record could not be given another place");
-                self.session = None;
+            from += moved.len();
+            match refused {
+                None => {}
+                Some(NotMoved::NotRead(error)) => tracing::debug!(error = chain(&error), "outcome ignored"),
+                Some(error) => {
+                    // It stays where it is; the next session hears of it again.
+                    let seq = run.get(from).map(|position| position.seq);
+                    tracing::error!(seq, error = chain(&error), "a record could not be given another place");
+                    self.session = None;
+                    return;
+                }
             }
+            from += 1; // the ignored one; or we are at the end
         }
-        Ok(())
     }
 
     /// Sends what the window has room for.

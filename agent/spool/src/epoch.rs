@@ -54,6 +54,15 @@ pub enum NotMoved {
     Sync(#[from] SyncError),
 }
 
+/// What `readmit_all` has moved.
+#[derive(Debug)]
+pub struct Readmitted {
+    /// The new names of the first so many.
+    pub moved: Vec<Position>,
+    /// Why the one after those keeps its name.
+    pub refused: Option<NotMoved>,
+}
+
 // === impl Spool ===
 
 impl Spool {
@@ -84,7 +93,57 @@ impl Spool {
     /// that everything before it has arrived. In a full spool it is let in beyond the bound: if it had to wait for
     /// room, nothing behind it could be acked, and there would be none. Returns the new name.
     pub fn readmit(&mut self, position: Position) -> Result<Position, NotMoved> {
+        let Readmitted { moved, refused } = self.readmit_all(&[position]);
+        match (moved.last(), refused) {
+            (_, Some(why)) => Err(why),
+            (Some(moved), None) => Ok(*moved),
+            (None, None) => Err(NotRead { epoch: position.epoch, seq: position.seq }.into()),
+        }
+    }
+
+    /// Gives new names to records in the order in which they were read, as `readmit` would one after the other, up to the
+    /// first that cannot be moved. One sync serves as many copies as fill a segment, and one writing of the cursor their
+    /// old places.
+    pub fn readmit_all(&mut self, positions: &[Position]) -> Readmitted {
+        let (mut moved, mut refused) = (Vec::new(), None);
+        while moved.len() < positions.len() && refused.is_none() {
+            let some = self.readmit_some(&positions[moved.len()..]);
+            moved.extend(some.moved);
+            refused = some.refused;
+        }
+        Readmitted { moved, refused }
+    }
+
+    /// Moves the first of these, as many as fill a segment.
+    fn readmit_some(&mut self, positions: &[Position]) -> Readmitted {
+        let (mut copied, mut moved, mut refused, mut bytes) = (Vec::new(), Vec::new(), None, 0);
+        for &position in positions {
+            match self.copy(position, copied.last().copied()) {
+                Ok((index, copy)) => {
+                    copied.push(index);
+                    moved.push(copy);
+                    bytes += self.in_flight[index].record.map_or(0, |found| found.end() - found.at);
+                }
+                Err(why) => refused = Some(why),
+            }
+            if refused.is_some() || bytes >= self.options.segment_limit() {
+                break;
+            }
+        }
+        if let Some(&last) = positions[..moved.len()].last()
+            && let Err(why) = self.settle_copied(&copied, last)
+        {
+            return Readmitted { moved: Vec::new(), refused: Some(why) };
+        }
+        Readmitted { moved, refused }
+    }
+
+    /// Appends a record once more that is in flight behind the one at `after`: where it is, and the name of the copy.
+    fn copy(&mut self, position: Position, after: Option<usize>) -> Result<(usize, Position), NotMoved> {
         let (index, found, class) = self.record_in_flight(position)?;
+        if after.is_some_and(|after| index <= after) {
+            return Err(NotRead { epoch: position.epoch, seq: position.seq }.into());
+        }
         let place = self.in_flight[index].place;
         let read = self.lanes[class.index()].read_again(place, &found);
         let payload = read.map_err(|source| ReadError { dir: self.dir.clone(), source })?;
@@ -92,13 +151,20 @@ impl Spool {
             self.begin_epoch(NewEpoch::PositionTaken)?;
         }
         drop(self.make_room(class, frames_bytes(&[&payload]))); // as far as it can
-        let moved = self.position(self.next);
+        let copy = self.position(self.next);
         self.write_records(class, &[payload])?;
+        Ok((index, copy))
+    }
+
+    /// Makes the copies of these durable; then their old places are done, and everything before the last of them.
+    fn settle_copied(&mut self, copied: &[usize], last: Position) -> Result<(), NotMoved> {
         self.sync()?;
-        self.in_flight[index].fate = Fate::Moved;
-        self.ack(position)?;
-        drop(self.checkpoint()); // so that a restart does not send the old name again; counted if it fails
-        Ok(moved)
+        for &index in copied {
+            self.in_flight[index].fate = Fate::Moved;
+        }
+        self.ack(last)?;
+        drop(self.checkpoint()); // so that a restart does not send the old names again; counted if it fails
+        Ok(())
     }
 
     /// The highest seq given out in the current epoch; 0 if none was.

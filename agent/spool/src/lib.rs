@@ -59,7 +59,7 @@
 //! | while a segment is begun                  | its name, and nothing or a part of its header | takes an empty file back; a part of a header is a torn tail |
 //! | while the reserve becomes a segment       | either name, any part of the content  | a segment as above; a `reserve` with content is made anew |
 //! | in `begin_epoch`                          | the old identity, or the new one      | goes on in the epoch that it names; the new one has no record yet |
-//! | in `readmit`, before the old place is settled | the record under both names       | reads both: at least once, never none |
+//! | in `readmit`, before the old places are settled | the records under both names    | reads both: at least once, never none |
 //! | while a cursor is written                 | one whole copy                        | takes the whole one, or the newer |
 //! | after acks, before the cursor             | the segments, an older cursor         | replays; the receiver knows the names |
 //! | after the cursor, before the unlink, or after one that failed | finished segments | unlinks them |
@@ -91,7 +91,7 @@
 //! | ------------------------ | ------- | -------------- |
 //! | [`MAX_RECORD_BYTES`]     | 1 MiB   | `TooLarge`, counted |
 //! | [`MAX_SKIP`]             | 2^20    | one skip takes so many seqs, and another the rest |
-//! | `Options::max_bytes`     | yours   | the oldest ordinary segment is dropped and counted as `spool_full`, or the record refused; `readmit` may go beyond it by a segment |
+//! | `Options::max_bytes`     | yours   | the oldest ordinary segment is dropped and counted as `spool_full`, or the record refused; `readmit` may go beyond it by two segments |
 //! | [`CRITICAL_SHARE`]       | 1/10 of it | kept for critical records |
 //! | the reserve              | that, but at most a segment | beside `max_bytes`, set aside on the disk for critical records when others fill it; used up, the oldest ordinary segment is dropped, or the record refused |
 //! | [`MAX_SEGMENT_BYTES`]    | 16 MiB, default 8, at most an eighth of `max_bytes` | a new segment |
@@ -133,7 +133,7 @@ mod tests;
 mod verify;
 
 pub use crate::disk::RealDisk;
-pub use crate::epoch::{NewEpoch, NotMoved};
+pub use crate::epoch::{NewEpoch, NotMoved, Readmitted};
 pub use crate::error::{NotRead, ReadError, Refused, SyncError};
 pub use crate::fs::{Access, Entry, File, Fs, Lock};
 pub use crate::item::{Gap, Next, Position, Reason, Record};

@@ -23,7 +23,7 @@ fn live(model: &mut Model) {
         model.sync();
         (0..5).all(|_| model.read());
         match round {
-            1 => model.readmit_at(0),
+            1 => model.readmit_from(0, 3),
             3 => model.begin_epoch(),
             _ => {}
         }

@@ -20,7 +20,7 @@ fn live(model: &mut Model) {
         model.ack_last();
         match round {
             0 => model.kill(),
-            1 => model.readmit_at(0),
+            1 => model.readmit_from(0, 3),
             2 => model.close(),
             _ => model.begin_epoch(),
         }

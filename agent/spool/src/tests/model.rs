@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::{DIR, dir};
 use crate::memory::{MemoryDisk, PowerLoss};
 use crate::{
-    Appended, Class, Gap, Mode, NewEpoch, Next, Options, Position, Reason, Reserve, Spool, Stats, WhenFull,
+    Appended, Class, Gap, Mode, NewEpoch, Next, Options, Position, Readmitted, Reason, Reserve, Spool, Stats, WhenFull,
 };
 
 /// Epochs in the order in which they began, then seq.
@@ -183,40 +183,65 @@ impl Model {
         self.weigh(&before);
     }
 
-    /// Gives a new name to the item at this share of the window, if it is a record.
-    pub fn readmit(&mut self, share: prop::sample::Index) {
+    /// Gives new names to so many items from this share of the window on, as far as they are records.
+    pub fn readmit(&mut self, share: prop::sample::Index, count: usize) {
         if !self.window.is_empty() {
-            self.readmit_at(share.index(self.window.len()));
+            self.readmit_from(share.index(self.window.len()), count);
         }
     }
 
     pub fn readmit_at(&mut self, index: usize) {
-        let Some(&(at, position)) = self.window.get(index) else { return };
-        if self.seen.get(&position).is_none_or(Vec::is_empty) {
-            assert!(self.spool().readmit(position).is_err(), "a gap keeps its name");
-            return;
-        }
-        let before = self.spool().stats();
-        let moved = self.spool().readmit(position);
+        self.readmit_from(index, 1);
+    }
+
+    pub fn readmit_from(&mut self, index: usize, count: usize) {
+        let run: Vec<_> = self.window.iter().skip(index).take(count).copied().collect();
+        let positions: Vec<_> = run.iter().map(|(_, position)| *position).collect();
+        let records =
+            positions.iter().take_while(|position| self.seen.get(position).is_some_and(|seen| !seen.is_empty()));
+        let records = records.count();
+        let (before, last) = (self.spool().stats(), self.last());
+        let Readmitted { moved, refused } = self.spool().readmit_all(&positions);
         let after = self.spool().stats();
+        assert_eq!(refused.is_none(), moved.len() == run.len(), "all, or a prefix and why");
+        assert!(moved.len() <= records, "a gap keeps its name");
         self.learn_epoch();
         self.weigh(&before);
-        if after.appended > before.appended {
-            let (epoch, seq) = (self.spool().epoch(), self.spool().last_seq());
-            let may_be_lost = self.options.mode == Mode::Fast && after.sync_failures > before.sync_failures;
-            let copy = Entry { promised: false, may_be_lost, ..self.history[&at].clone() };
-            self.note(Position { epoch, seq }, copy);
-        }
-        if let Ok(moved) = moved {
-            let moved = self.place(moved);
+        self.note_copies(&run, last, after.appended - before.appended, after.sync_failures > before.sync_failures);
+        for ((at, _), moved) in run.iter().zip(&moved) {
+            let moved = self.place(*moved);
             assert!(moved.0 > at.0, "in another epoch than {at:?}: {moved:?}");
             let copy = self.history.get_mut(&moved).expect("it was noted");
             copy.promised = !copy.may_be_lost;
-            self.acked = at;
-            self.window.retain(|(waiting, _)| *waiting > at);
-        } else {
-            assert!(after.delivered == before.delivered && after.moved == before.moved, "it stays in flight");
+            self.acked = *at;
         }
+        let acked = self.acked;
+        self.window.retain(|(waiting, _)| *waiting > acked);
+        if moved.is_empty() {
+            assert!(after.delivered == before.delivered && after.moved == before.moved, "all stay in flight");
+        }
+    }
+
+    /// The first so many of the run were appended again: behind `last`, or in the epoch that began on the way.
+    fn note_copies(&mut self, run: &[(At, Position)], last: Position, copies: u64, has_sync_failed: bool) {
+        let may_be_lost = self.options.mode == Mode::Fast && has_sync_failed;
+        let (now, visible) = (self.last(), self.spool().visible);
+        let in_new = if now.epoch == last.epoch { 0 } else { now.seq };
+        let before = (1..=copies - in_new).map(|number| Position { seq: last.seq + number, ..last });
+        let behind = (1..=in_new).map(|seq| Position { seq, ..now });
+        for (position, (at, _)) in before.chain(behind).zip(run) {
+            // A segment or an epoch was left behind it.
+            let is_synced = position.epoch != now.epoch || position.seq < visible.seq;
+            let promised = self.options.mode == Mode::Durable && is_synced;
+            let copy = Entry { promised, may_be_lost, ..self.history[at].clone() };
+            self.note(position, copy);
+        }
+    }
+
+    /// The last place that was given out.
+    fn last(&mut self) -> Position {
+        let spool = self.spool();
+        Position { epoch: spool.epoch(), seq: spool.last_seq() }
     }
 
     fn learn_epoch(&mut self) {
@@ -503,7 +528,7 @@ pub(super) enum Step {
     Rewind,
     Checkpoint,
     BeginEpoch,
-    Readmit(prop::sample::Index),
+    Readmit(prop::sample::Index, usize),
     Kill,
     Close,
     LosePower(PowerLoss),
@@ -529,7 +554,7 @@ impl Model {
             Step::Rewind => self.rewind(),
             Step::Checkpoint => self.checkpoint(),
             Step::BeginEpoch => self.begin_epoch(),
-            Step::Readmit(share) => self.readmit(share),
+            Step::Readmit(share, count) => self.readmit(share, count),
             Step::Kill => self.kill(),
             Step::Close => self.close(),
             Step::LosePower(loss) => self.lose_power(loss),
@@ -552,7 +577,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Rewind),
         1 => Just(Step::Checkpoint),
         1 => Just(Step::BeginEpoch),
-        2 => any::<prop::sample::Index>().prop_map(Step::Readmit),
+        2 => (any::<prop::sample::Index>(), 1usize..6).prop_map(|(share, count)| Step::Readmit(share, count)),
         1 => Just(Step::Kill),
         1 => Just(Step::Close),
         1 => loss.prop_map(Step::LosePower),
@@ -588,8 +613,8 @@ proptest! {
         for step in &steps {
             model.take(step);
             let stats = model.spool().stats();
-            if matches!(step, Step::Readmit(_)) {
-                beyond = 2 * 400; // a record that moves waits for no room
+            if matches!(step, Step::Readmit(..)) {
+                beyond = 2 * 400; // records that move wait for no room
             }
             prop_assert!(stats.bytes <= 3000 + beyond, "{stats:?}");
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::identity::MAX_ERAS;
 use crate::memory::{EIO, Operation, PowerLoss};
-use crate::{NewEpoch, NotMoved, Reason, WhenFull};
+use crate::{NewEpoch, NotMoved, Readmitted, Reason, WhenFull};
 
 fn positions(seen: &[Seen]) -> Vec<Position> {
     seen.iter().filter_map(|seen| if let Seen::Record(position, ..) = seen { Some(*position) } else { None }).collect()
@@ -146,6 +146,97 @@ fn in_a_spool_without_room_a_record_still_gets_its_new_name() {
         assert_eq!((spool.stats().moved, spool.stats().waiting), (last, last));
         assert_eq!(seqs(&drain(&mut spool)), (1..=last).collect::<Vec<_>>());
     }
+}
+
+/// Moves all records of a spool of so many, in one run or one by one: what it cost in syncs of the records, in changes of
+/// the disk, and what is left to read.
+fn move_all(count: u64, is_run: bool) -> (u64, u64, Vec<Seen>) {
+    let disk = MemoryDisk::default();
+    let options = Options::new(Mode::Durable, 64 << 20, "boot");
+    let (mut spool, _) = open_with(&disk, options);
+    for number in 1..=count {
+        spool.append(Class::Critical, &payload(number)).unwrap();
+    }
+    spool.sync().unwrap();
+    let run = positions(&drain(&mut spool));
+    let (syncs, changes) = (spool.stats().syncs, disk.operations());
+    if is_run {
+        let Readmitted { moved, refused } = spool.readmit_all(&run);
+        assert!(refused.is_none() && moved.len() == run.len());
+    } else {
+        for position in run {
+            spool.readmit(position).unwrap();
+        }
+    }
+    assert_eq!((spool.stats().moved, spool.stats().delivered, spool.stats().waiting), (count, 0, count));
+    let seen = drain(&mut spool);
+    (spool.stats().syncs - syncs, disk.operations() - changes, seen)
+}
+
+#[test]
+fn a_run_of_records_moves_for_one_sync_and_as_they_would_one_by_one() {
+    let (syncs, changes, seen) = move_all(100, true);
+    let (alone, changes_alone, seen_alone) = move_all(100, false);
+    println!(
+        "100 records moved: {syncs} syncs and {changes} changes of the disk; one by one {alone} and {changes_alone}"
+    );
+    assert_eq!((syncs, alone), (2, 101), "one is the new epoch's");
+    assert!(changes < changes_alone / 3);
+    let told = |seen: Vec<Seen>| {
+        let records = seen.into_iter().map(|seen| match seen {
+            Seen::Record(position, class, payload) => (position.seq, class, payload),
+            Seen::Gap(gap) => panic!("{gap:?}"),
+        });
+        records.collect::<Vec<_>>()
+    };
+    assert_eq!(told(seen), told(seen_alone));
+}
+
+#[test]
+fn of_a_run_those_before_the_first_that_cannot_move_are_moved() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 6);
+    let run = positions(&drain(&mut spool));
+    disk.fail(Operation::Read, 2, 1, EIO);
+    let Readmitted { moved, refused } = spool.readmit_all(&run);
+    assert!(matches!(refused, Some(NotMoved::Read(_))), "{refused:?}");
+    assert_eq!((moved.len(), spool.stats().moved, spool.stats().waiting), (2, 2, 6));
+    spool.rewind();
+    let mut expected = run[2..].to_vec();
+    expected.extend(&moved);
+    assert_eq!(positions(&drain(&mut spool)), expected, "the others keep their names");
+}
+
+#[test]
+fn a_record_that_stands_in_a_run_twice_or_out_of_order_moves_once() {
+    let mut spool = filled(&MemoryDisk::default(), Mode::Durable, 4);
+    let run = positions(&drain(&mut spool));
+    for wrong in [[run[0], run[0]], [run[2], run[1]]] {
+        let Readmitted { moved, refused } = spool.readmit_all(&wrong);
+        assert!(matches!(refused, Some(NotMoved::NotRead(_))), "{refused:?}");
+        assert_eq!(moved.len(), 1);
+    }
+    assert_eq!((spool.stats().moved, spool.stats().delivered), (2, 1), "the second has arrived, as the third says");
+    let nothing = spool.readmit_all(&[]);
+    assert!(nothing.moved.is_empty() && nothing.refused.is_none());
+}
+
+#[test]
+fn a_run_whose_copies_cannot_be_made_durable_stays_in_flight_under_its_names() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 5);
+    spool.begin_epoch(NewEpoch::Rewound).unwrap();
+    let before = drain(&mut spool);
+    disk.fail(Operation::Sync, 0, 9, EIO);
+    let Readmitted { moved, refused } = spool.readmit_all(&positions(&before));
+    assert!(matches!(refused, Some(NotMoved::Sync(_))) && moved.is_empty(), "{refused:?}");
+    assert_eq!((spool.stats().moved, spool.stats().delivered), (0, 0));
+    disk.heal();
+    spool.sync().unwrap();
+    spool.rewind();
+    let seen = drain(&mut spool);
+    assert_eq!(seen[..5], before, "under the old names");
+    assert_eq!(seqs(&seen[5..]), [1, 2, 3, 4, 5], "and under the new ones: at least once");
 }
 
 #[test]

@@ -95,3 +95,32 @@ fn a_record_that_cannot_move_stays_and_the_next_session_hears_of_it_again() {
     assert_ne!(receive(&mut items).0, position);
     bench.agent.stop();
 }
+
+#[test]
+fn a_run_of_records_whose_places_are_taken_moves_for_one_sync_and_a_stranger_in_it_is_stepped_over() {
+    const COUNT: usize = 20;
+    let bench = Bench::new(Mode::Durable);
+    let agent = &bench.agent;
+    (1..).take(COUNT).for_each(|at| bench.record(at));
+    let mut items = agent.door.open_session(None);
+    let sent: Vec<_> = (0..COUNT).map(|_| receive(&mut items)).collect();
+    bench.record(100); // so that the counts of the steps before are shown
+    let last = receive(&mut items);
+    let (before, stranger) = (agent.door.stats().syncs, Position { epoch: 7, seq: 1 });
+    for (index, (position, _)) in sent.iter().enumerate() {
+        if index == COUNT / 2 {
+            agent.door.heard(Outcome::Taken(stranger), Wake::Later); // of an earlier session
+        }
+        agent.door.heard(Outcome::Taken(*position), Wake::Later);
+    }
+    agent.door.heard(Outcome::Acked(last.0), Wake::Now);
+    let again: Vec<_> = (0..COUNT).map(|_| receive(&mut items)).collect();
+    let at = |items: &[(Position, i64)]| items.iter().map(|(_, at)| *at).collect::<Vec<_>>();
+    assert_eq!(at(&again), at(&sent), "in their order");
+    assert!(again.iter().all(|(position, _)| position.epoch != last.0.epoch));
+    wait_for(|| agent.door.waiting() == COUNT as u64);
+    let stats = agent.door.stats();
+    assert_eq!((stats.moved, stats.delivered), (COUNT as u64, 1));
+    assert_eq!(stats.syncs - before, 3, "the new epoch's, and one on either side of the stranger");
+    bench.agent.stop();
+}
