@@ -96,6 +96,10 @@ pub struct SpoolMeters {
     pub evicted_bytes: IntCounter,
     /// Segments that could not be read to their end.
     pub segments_given_up: IntCounter,
+    /// Damage of which nothing is kept.
+    pub not_quarantined: IntCounter,
+    /// Refused records of which nothing is kept.
+    pub not_shelved: IntCounter,
     /// Seqs spent on what never became a record.
     pub skipped: IntCounter,
     /// Appends that the spool did not take, by reason.
@@ -202,6 +206,8 @@ fn spool(telemetry: &Telemetry) -> SpoolMeters {
         cursor_failures: telemetry.counter(&rows::SPOOL_CURSOR_FAILURES_TOTAL),
         evicted_bytes: telemetry.counter(&rows::SPOOL_EVICTED_BYTES_TOTAL),
         segments_given_up: telemetry.counter(&rows::SPOOL_SEGMENTS_GIVEN_UP_TOTAL),
+        not_quarantined: telemetry.counter(&rows::SPOOL_PIECES_NOT_QUARANTINED_TOTAL),
+        not_shelved: telemetry.counter(&rows::SPOOL_RECORDS_NOT_SHELVED_TOTAL),
         skipped: telemetry.counter(&rows::SPOOL_RECORDS_SKIPPED_TOTAL),
         turned_away: telemetry.counters(&rows::SPOOL_RECORDS_TURNED_AWAY_TOTAL),
         epochs: telemetry.counters(&rows::SPOOL_EPOCHS_BEGUN_TOTAL),

@@ -205,8 +205,11 @@ impl Status {
             "sync_failures": stats.sync_failures,
             "cursor_failures": stats.cursor_failures,
             "segments_given_up": stats.given_up_segments,
+            "segments_not_removed": stats.leftovers,
             "quarantine_bytes": stats.quarantine_bytes,
+            "not_quarantined": stats.not_quarantined,
             "dead_bytes": stats.dead_bytes,
+            "not_shelved": stats.not_shelved,
         })
     }
 }

@@ -8,8 +8,8 @@ use crate::collect::watch::Runner;
 use crate::collect::{CollectError, Collector, Table};
 use crate::config::{Overrides, Schedule};
 use crate::fold::Folded;
-use crate::keep::Keeper;
 use crate::keep::tests::wait_for;
+use crate::keep::{Item, Keeper, Outcome, Wake};
 use crate::meters::Meters;
 use proto::catalog::SYSTEM_CPU_USAGE_PERCENT;
 use proto::convert::SchemaBytes;
@@ -32,7 +32,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let (disk, clock, telemetry) = (MemoryDisk::default(), ManualClock::at(Timestamp::ZERO), Telemetry::default());
+        Self::on(MemoryDisk::default())
+    }
+
+    fn on(disk: MemoryDisk) -> Self {
+        let (clock, telemetry) = (ManualClock::at(Timestamp::ZERO), Telemetry::default());
         let options = spool::Options::new(spool::Mode::Durable, 64 << 20, "boot");
         let (spool, report) = Spool::open(Arc::new(disk.clone()), Path::new("/spool"), options).expect("it opens");
         let meters = Meters::new(&telemetry);
@@ -144,6 +148,36 @@ fn the_page_says_whether_room_for_events_is_set_aside() {
         bench.clock.advance(Duration::from_secs(10));
         shown() == (json!("held"), 1.0)
     });
+    bench.status.door.stop();
+}
+
+#[test]
+fn the_pages_say_of_how_much_refused_and_damaged_nothing_is_kept() {
+    let (disk, dir) = (MemoryDisk::default(), Path::new("/spool"));
+    let options = spool::Options::new(spool::Mode::Durable, 64 << 20, "boot");
+    let (mut spool, _) = Spool::open(Arc::new(disk.clone()), dir, options).expect("it opens");
+    for record in [b"refused", b"damaged"] {
+        spool.append(spool::Class::Ordinary, record).expect("there is room");
+    }
+    spool.close().expect("the disk works");
+    let segment = disk.files(dir).into_iter().find(|path| path.to_string_lossy().ends_with(".seg")).expect("one");
+    let mut bytes = disk.read(&segment).expect("it is there");
+    *bytes.last_mut().expect("it holds records") ^= 1;
+    disk.write(&segment, &bytes);
+    for shelf in ["quarantine", "dead"] {
+        disk.write(&dir.join(shelf), b"a file, where a folder should be");
+    }
+    let bench = Bench::on(disk);
+    let mut items = bench.status.door.open_session(None);
+    let Some(Item::Record { position, .. }) = items.blocking_recv() else { panic!("the first is whole") };
+    bench.status.door.heard(Outcome::Refused(position, "too wide".into()), Wake::Later);
+    bench.status.door.heard(Outcome::Acked(position), Wake::Now);
+    wait_for(|| bench.status.door.stats().not_shelved == 1);
+    let page = bench.status.to_json()["spool"].clone();
+    assert_eq!((&page["not_shelved"], &page["not_quarantined"]), (&json!(1), &json!(1)));
+    assert_eq!((&page["dropped"]["refused"], &page["segments_not_removed"]), (&json!(1), &json!(0)));
+    let meters = &bench.meters.keep.spool;
+    assert_eq!((meters.not_shelved.get(), meters.not_quarantined.get()), (1, 1));
     bench.status.door.stop();
 }
 

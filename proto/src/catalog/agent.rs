@@ -34,6 +34,8 @@ pub(super) const AGENT_ROWS: &[&Metric] = &[
     &SPOOL_CURSOR_FAILURES_TOTAL,
     &SPOOL_EVICTED_BYTES_TOTAL,
     &SPOOL_SEGMENTS_GIVEN_UP_TOTAL,
+    &SPOOL_PIECES_NOT_QUARANTINED_TOTAL,
+    &SPOOL_RECORDS_NOT_SHELVED_TOTAL,
     &SPOOL_RECORDS_SKIPPED_TOTAL,
     &SPOOL_RECORDS_TURNED_AWAY_TOTAL,
     &SPOOL_EPOCHS_BEGUN_TOTAL,
@@ -281,7 +283,23 @@ pub const SPOOL_SEGMENTS_GIVEN_UP_TOTAL: Metric = Metric {
     kind: Counter,
     unit: "1",
     labels: &[],
-    help: "Segments of the spool that the disk did not give to their end; they lie in its quarantine folder.",
+    help: "Segments of the spool that the disk did not give to their end; they lie in its quarantine folder, as far as that has room.",
+};
+/// Damage of which nothing is kept.
+pub const SPOOL_PIECES_NOT_QUARANTINED_TOTAL: Metric = Metric {
+    name: "monitoring_spool_pieces_not_quarantined_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Damaged pieces of segments, and segments not given to their end, that are not in the spool's quarantine folder: it is full, or the disk failed.",
+};
+/// Refused records of which nothing is kept.
+pub const SPOOL_RECORDS_NOT_SHELVED_TOTAL: Metric = Metric {
+    name: "monitoring_spool_records_not_shelved_total",
+    kind: Counter,
+    unit: "1",
+    labels: &[],
+    help: "Records dropped as refused of which no copy lies in the spool's dead folder: it is full, or the disk failed.",
 };
 /// Seqs spent on loss.
 pub const SPOOL_RECORDS_SKIPPED_TOTAL: Metric = Metric {
