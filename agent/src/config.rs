@@ -3,17 +3,17 @@
 //! Reading is pure and complains about everything at once, with line and column. Defaults are named constants;
 //! `agent/config.example.yaml` shows every field, and a test holds it to this file.
 
+mod check;
+
 use crate::collect::{NetworkMounts, PROC, Target};
 use clap::Args;
-use proto::document::{Document, Problem, Table, parse_bytes, parse_duration};
-use proto::limits::{IDENTITY_MAX_BYTES, INTERVAL_MAX};
+use proto::document::{Document, Problem, Table};
 use runtime::backoff::{BASE, CAP};
 use runtime::fail_point::FailPoint;
 use runtime::log;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use tonic::transport::Uri;
 use uuid::Uuid;
 
 /// Where the aggregator listens by default.
@@ -185,17 +185,17 @@ impl Config {
 
 fn read_root(document: &Document, overrides: &Overrides, host_name: &str) -> Config {
     let root = document.root();
-    let aggregator = root.pick("aggregator", "aggregator", overrides.aggregator.as_deref(), check_url);
-    let service = root.pick("service", "service", overrides.service.as_deref(), check_identity);
+    let aggregator = root.pick("aggregator", "aggregator", overrides.aggregator.as_deref(), check::url);
+    let service = root.pick("service", "service", overrides.service.as_deref(), check::identity);
     if service.is_none() && overrides.service.is_none() && !root.has("service") {
         document.problem("service is not set; set it with --service, MONITORING_SERVICE or `service:`");
     }
-    let instance = root.pick("instance", "instance", overrides.instance.as_deref(), check_identity);
-    let clinic_id = root.pick("clinic_id", "clinic-id", overrides.clinic_id.as_deref(), check_uuid);
-    let interval = root.pick("interval", "interval", overrides.interval.as_deref(), check_interval);
+    let instance = root.pick("instance", "instance", overrides.instance.as_deref(), check::identity);
+    let clinic_id = root.pick("clinic_id", "clinic-id", overrides.clinic_id.as_deref(), check::uuid);
+    let interval = root.pick("interval", "interval", overrides.interval.as_deref(), check::interval);
     let interval = interval.unwrap_or(INTERVAL);
-    let listen_http = root.pick("listen_http", "listen-http", overrides.listen_http.as_deref(), check_address);
-    let listen_report = root.pick("listen_report", "listen-report", overrides.listen_report.as_deref(), check_report);
+    let listen_http = root.pick("listen_http", "listen-http", overrides.listen_http.as_deref(), check::address);
+    let listen_report = root.pick("listen_report", "listen-report", overrides.listen_report.as_deref(), check::report);
     let (log_format, log_level) = read_log(&root, overrides);
     let backoff = read_backoff(&root);
     let spool = read_spool(&root, overrides);
@@ -238,9 +238,9 @@ fn read_log(root: &Table<'_>, overrides: &Overrides) -> (log::Format, log::Filte
 
 fn read_backoff(root: &Table<'_>) -> (Duration, Duration) {
     let table = root.section("backoff");
-    let cap = table.parsed("cap", check_backoff).unwrap_or(CAP);
+    let cap = table.parsed("cap", check::backoff).unwrap_or(CAP);
     let base = table.parsed("base", |text| {
-        let base = check_backoff(text)?;
+        let base = check::backoff(text)?;
         if base <= cap { Ok(base) } else { Err(format!("{text:?} is longer than backoff.cap, which is {cap:?}")) }
     });
     table.finish();
@@ -249,11 +249,11 @@ fn read_backoff(root: &Table<'_>) -> (Duration, Duration) {
 }
 
 fn read_spool(root: &Table<'_>, overrides: &Overrides) -> Spool {
-    let check_bytes = |text: &str| at_least(parse_bytes(text)?);
     let table = root.section("spool");
     let dir = table.text("dir").map(PathBuf::from);
-    let max_bytes = table.pick("max_bytes", "spool-max-bytes", overrides.spool_max_bytes.as_deref(), check_bytes);
-    let mode = table.parsed("mode", check_mode);
+    let max_bytes =
+        table.pick("max_bytes", "spool-max-bytes", overrides.spool_max_bytes.as_deref(), check::spool_bytes);
+    let mode = table.parsed("mode", check::mode);
     table.finish();
     Spool {
         dir: overrides.spool_dir.clone().or(dir).unwrap_or_else(|| SPOOL_DIR.into()),
@@ -287,7 +287,8 @@ fn read_collectors(root: &Table<'_>, overrides: &Overrides, interval: Duration) 
     filesystem.finish();
 
     let process = table.section("process");
-    collectors.process_target = process.pick("target", "process", overrides.process.as_deref(), check_target).flatten();
+    collectors.process_target =
+        process.pick("target", "process", overrides.process.as_deref(), check::target).flatten();
     fill_schedule(&process, &mut collectors.process);
     process.finish();
     table.finish();
@@ -302,92 +303,8 @@ fn read_schedule(table: &Table<'_>, field: &'static str, schedule: &mut Schedule
 
 fn fill_schedule(table: &Table<'_>, schedule: &mut Schedule) {
     schedule.enabled = table.flag("enabled").unwrap_or(schedule.enabled);
-    schedule.interval = table.parsed("interval", check_interval).unwrap_or(schedule.interval);
-    schedule.deadline = table.parsed("deadline", check_deadline).unwrap_or(schedule.deadline);
-}
-
-// === checks: what a text must be ===
-
-fn check_url(text: &str) -> Result<String, String> {
-    if text.contains('@') {
-        // Not echoed: what stands before the @ may be a password.
-        return Err(format!("must not contain a user or a password; write it like {AGGREGATOR}"));
-    }
-    let uri: Uri = text.parse().map_err(|_| format!("{text:?} is not a URL; write it like {AGGREGATOR}"))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(_)) if uri.port_u16().is_none() => {
-            Err(format!("{text:?} has no port; write it like {AGGREGATOR}"))
-        }
-        (Some("http"), Some(_)) if uri.path().trim_matches('/').is_empty() => Ok(text.trim_end_matches('/').into()),
-        (Some("https"), _) => Err("must begin with http:// for now; TLS comes with the agents' identity".into()),
-        (Some("http"), Some(_)) => Err(format!("{text:?} has a path; give only scheme, host and port")),
-        _ => Err(format!("{text:?} must be a URL with http://, a host and a port, like {AGGREGATOR}")),
-    }
-}
-
-fn check_identity(text: &str) -> Result<String, String> {
-    if (1..=IDENTITY_MAX_BYTES).contains(&text.len()) && !text.chars().any(char::is_control) {
-        return Ok(text.into());
-    }
-    Err(format!("must have 1 to {IDENTITY_MAX_BYTES} bytes and no control characters"))
-}
-
-fn check_uuid(text: &str) -> Result<Uuid, String> {
-    Uuid::try_parse(text).map_err(|_| format!("{text:?} is not a uuid"))
-}
-
-fn check_interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text)?;
-    if (INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
-        return Ok(interval);
-    }
-    Err(format!("{text:?} is not between {INTERVAL_MIN:?} and {INTERVAL_MAX:?}"))
-}
-
-fn check_backoff(text: &str) -> Result<Duration, String> {
-    let backoff = parse_duration(text)?;
-    if backoff >= BACKOFF_MIN { Ok(backoff) } else { Err(format!("{text:?} is shorter than {BACKOFF_MIN:?}")) }
-}
-
-fn check_deadline(text: &str) -> Result<Duration, String> {
-    let deadline = parse_duration(text)?;
-    if deadline.is_zero() { Err("must be longer than zero".into()) } else { Ok(deadline) }
-}
-
-fn check_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("{text:?} is not an address; write it like {LISTEN_HTTP}"))
-}
-
-/// Loopback alone, or off: whoever can connect is believed.
-fn check_report(text: &str) -> Result<Option<SocketAddr>, String> {
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => Ok(Some(address)),
-        Ok(_) => Err(format!("{text:?} is not on loopback, and whoever can connect is believed; use {LISTEN_REPORT}")),
-        Err(_) if text == "off" => Ok(None),
-        Err(_) => Err(format!("{text:?} is neither an address nor off; write it like {LISTEN_REPORT}")),
-    }
-}
-
-fn check_mode(text: &str) -> Result<spool::Mode, String> {
-    match text {
-        "durable" => Ok(spool::Mode::Durable),
-        "fast" => Ok(spool::Mode::Fast),
-        other => Err(format!("{other:?} is neither durable nor fast")),
-    }
-}
-
-fn check_target(text: &str) -> Result<Option<Target>, String> {
-    match (text, text.parse()) {
-        ("neighbour", _) => Ok(Some(Target::Neighbour)),
-        ("none", _) => Ok(None),
-        ("" | "0", _) => Err("must be a pid, a name, \"neighbour\" or \"none\"".into()),
-        (_, Ok(pid)) => Ok(Some(Target::Pid(pid))),
-        (name, Err(_)) => Ok(Some(Target::Name(name.into()))),
-    }
-}
-
-fn at_least(bytes: u64) -> Result<u64, String> {
-    if bytes >= SPOOL_MIN_BYTES { Ok(bytes) } else { Err(format!("must be at least {SPOOL_MIN_BYTES} bytes (32MiB)")) }
+    schedule.interval = table.parsed("interval", check::interval).unwrap_or(schedule.interval);
+    schedule.deadline = table.parsed("deadline", check::deadline).unwrap_or(schedule.deadline);
 }
 
 #[cfg(test)]
