@@ -130,3 +130,6 @@ impl Cursor {
         Some(Self { generation, owner, acked, next, evicted, done, appended, clean, mode, boot_id: body.bytes()? })
     }
 }
+
+#[cfg(test)]
+mod tests;

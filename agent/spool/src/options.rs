@@ -81,3 +81,31 @@ impl Options {
         self.segment_bytes.min(MAX_SEGMENT_BYTES).min(self.max_bytes / MIN_SEGMENTS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_of_a_spool_add_up_at_every_size() {
+        for max_bytes in [0, 1, 9, 1000, 4 << 20, 32 << 20, 256 << 20, 1 << 40, u64::MAX] {
+            let options = Options::new(Mode::Durable, max_bytes, "boot");
+            let (ordinary, critical) = (options.limit(Class::Ordinary), options.limit(Class::Critical));
+            assert_eq!(critical, max_bytes);
+            assert_eq!(critical - ordinary, max_bytes / CRITICAL_SHARE, "kept for critical records, of {max_bytes}");
+            assert!(options.reserve_bytes() <= options.segment_limit(), "the reserve is a segment at most");
+            assert!(options.segment_limit() <= MAX_SEGMENT_BYTES && options.segment_limit() <= max_bytes / 8);
+        }
+    }
+
+    #[test]
+    fn a_segment_is_as_large_as_asked_for_within_its_bounds() {
+        let limit = |segment_bytes, max_bytes| {
+            Options { segment_bytes, ..Options::new(Mode::Fast, max_bytes, "boot") }.segment_limit()
+        };
+        assert_eq!(limit(DEFAULT_SEGMENT_BYTES, 256 << 20), 8 << 20);
+        assert_eq!(limit(1 << 20, 256 << 20), 1 << 20);
+        assert_eq!(limit(1 << 30, 1 << 40), MAX_SEGMENT_BYTES);
+        assert_eq!(limit(DEFAULT_SEGMENT_BYTES, 32 << 20), 4 << 20, "an eighth of the spool");
+    }
+}
