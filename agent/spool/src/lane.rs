@@ -334,9 +334,17 @@ impl Lane {
     }
 
     /// Whether nothing waits in the oldest segment and nothing will.
-    pub fn is_front_finished(&self) -> bool {
+    fn is_front_finished(&self) -> bool {
         let being_written = self.segments.len() == 1 && self.writer.is_some();
         !being_written && self.segments.front().is_some_and(|front| front.waiting() == 0)
+    }
+
+    /// Whether the oldest segment is finished, and has a place among the leftovers should the disk not unlink it.
+    pub fn can_retire(&mut self) -> bool {
+        if self.is_front_finished() && self.leftovers.is_full() {
+            self.leftovers.retry(&*self.fs);
+        }
+        self.is_front_finished() && !self.leftovers.is_full()
     }
 
     /// Forgets the oldest segment. Its file is the caller's to remove, when the cursor says so.

@@ -178,15 +178,11 @@ impl Spool {
 
     /// Removes finished segments: the cursor first, so that a crash finds them either still there or not missed.
     pub(crate) fn retire(&mut self) {
-        if !self.lanes.iter().any(Lane::is_front_finished) {
-            return;
-        }
-        if self.checkpoint().is_err() {
+        if !self.lanes.iter_mut().any(Lane::can_retire) || self.checkpoint().is_err() {
             return;
         }
         for lane in &mut self.lanes {
-            while lane.is_front_finished()
-                && !lane.leftovers.is_full()
+            while lane.can_retire()
                 && let Some(Segment { path, bytes, given_up, .. }) = lane.pop_front()
             {
                 // What the disk did not give goes to quarantine: a person may still save what is in it.

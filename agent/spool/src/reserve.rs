@@ -3,8 +3,10 @@
 //! written, and then the file is renamed into its place. A rename needs no room, and at no moment are the blocks free for
 //! somebody else. The next checkpoint that finds room sets others aside.
 //!
-//! A begin that fails leaves the reserve as it was. Only a file in which the disk fails to write *records* is given up,
-//! blocks and all, and others are set aside at once: what it holds must never stand behind what is written later.
+//! A begin that fails leaves the reserve as it was. A group that was too large for the room is cut off again, which frees
+//! what lies behind for a moment, until it is set aside anew for a smaller group. Only a file in which the disk fails to
+//! write *records* is given up, blocks and all, and others are set aside at once: what it holds must never stand behind
+//! what is written later.
 //!
 //! It lies beside what `max_bytes` bounds. A disk that cannot set blocks aside (`fallocate` that keeps the size) is
 //! worked on without, and that is told.

@@ -106,7 +106,11 @@ fn of_more_files_than_are_kept_in_mind_the_rest_stays_in_its_lane() {
     spool.sync().unwrap();
     drain(&mut spool);
     disk.fail(Operation::Remove, 0, u32::MAX, EIO);
-    spool.ack(last(&spool)).unwrap();
+    let end = last(&spool);
+    spool.ack(Position { seq: end.seq - 1, ..end }).unwrap();
+    let written = spool.generation;
+    spool.ack(end).unwrap();
+    assert_eq!(spool.generation, written, "no cursor is written for what cannot be finished");
     let stats = spool.stats();
     assert_eq!((stats.leftovers, stats.segments, stats.waiting), (MAX_LEFTOVERS as u64, 10, 0));
     assert_eq!((stats.segments + stats.leftovers, stats.bytes), on_disk(&disk), "none is forgotten");
