@@ -276,10 +276,12 @@ impl Live {
         }
     }
 
-    /// Notes a goodbye: the agent's series end.
+    /// Notes a goodbye: the agent's series end. What we say of it ends with the next sweep: a thousand agents that leave at
+    /// once are one look at all agents, not a thousand.
     pub fn goodbye(&self, agent_id: Uuid) {
         let (wall, now) = (self.clock.wall(), self.clock.monotonic());
         let mut inner = self.lock();
+        inner.look_at_clock(wall, now);
         if let Some(agent) = inner.agents.get_mut(&agent_id) {
             agent.seen(wall, now);
             agent.state = State::Stopped;
@@ -287,7 +289,6 @@ impl Live {
         }
         inner.awaiting.left(agent_id);
         inner.head.end_agent(agent_id);
-        inner.report(wall, now);
         drop(inner);
         self.changed.notify_one();
     }
@@ -341,7 +342,21 @@ impl Live {
 
     /// Every known agent, by id.
     pub fn agents(&self) -> Vec<Agent> {
-        self.lock().agents.values().cloned().collect()
+        self.pick_agents(|agent| Some(agent.clone()))
+    }
+
+    /// What `pick` takes of every known agent, by id. It copies no more than that.
+    pub fn pick_agents<T>(&self, pick: impl FnMut(&Agent) -> Option<T>) -> Vec<T> {
+        self.lock().agents.values().filter_map(pick).collect()
+    }
+
+    /// How many known agents are in each state.
+    pub fn agents_by_state(&self) -> [(State, usize); 3] {
+        let mut counts = State::ALL.map(|state| (state, 0));
+        for agent in self.lock().agents.values() {
+            counts[agent.state as usize].1 += 1;
+        }
+        counts
     }
 
     /// One agent.

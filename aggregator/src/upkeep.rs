@@ -9,7 +9,7 @@
 pub mod trust;
 
 use crate::config::Retention;
-use crate::live::{Live, State};
+use crate::live::Live;
 use crate::meters::Meters;
 use crate::store::{HistoryBefore, PrunedHistory, Pulse, Store, StoreError};
 use proto::sample::Timestamp;
@@ -109,9 +109,7 @@ impl Upkeep {
         if !lost.is_empty() {
             self.silenced.notify_one();
         }
-        let agents = self.live.agents();
-        for state in [State::Up, State::Silent, State::Stopped] {
-            let count = agents.iter().filter(|agent| agent.state == state).count();
+        for (state, count) in self.live.agents_by_state() {
             self.meters.agents.with_label_values(&[state.as_str()]).set(count as f64);
         }
         let (series, samples) = self.live.read(|head| (head.series_count(), head.sample_count()));

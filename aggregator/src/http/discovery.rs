@@ -24,8 +24,8 @@ pub(super) async fn targets(State(service): State<Shared>, uri: Uri, headers: He
     let pages = &service.pages;
     let target = reached_by(&uri, &headers).unwrap_or_else(|| fallback(pages.listen));
     let now = pages.clock.monotonic();
-    let agents = pages.live.agents();
-    let listed = one_of_each_name(agents.iter().filter(|agent| is_reported(agent, now)), now);
+    let agents = pages.live.pick_agents(|agent| is_reported(agent, now).then(|| agent.clone()));
+    let listed = one_of_each_name(agents.iter(), now);
     Json(listed.into_iter().map(|agent| json!({"targets": [target], "labels": labels(agent)})).collect())
 }
 

@@ -42,10 +42,11 @@ pub(super) fn is_current(agent: &Agent, monotonic: Duration) -> bool {
 pub(super) fn everything(pages: &Pages, filter: impl Fn(&SeriesKey) -> bool) -> Vec<Shown> {
     let (wall, monotonic) = (pages.clock.wall(), pages.clock.monotonic());
     let mut series = Vec::new();
-    for agent in pages.live.agents().iter().filter(|agent| is_current(agent, monotonic)) {
+    let current = |agent: &Agent| is_current(agent, monotonic).then(|| (agent.row.agent_id, stale_after(agent)));
+    for (agent_id, stale_after) in pages.live.pick_agents(current) {
         let before = series.len();
-        let newest = read(&pages.live, agent.row.agent_id, &filter, &mut series);
-        if newest.is_some_and(|newest| wall.since(newest) > stale_after(agent)) {
+        let newest = read(&pages.live, agent_id, &filter, &mut series);
+        if newest.is_some_and(|newest| wall.since(newest) > stale_after) {
             series.truncate(before);
         }
     }

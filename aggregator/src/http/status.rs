@@ -7,7 +7,6 @@ use super::Shared;
 use super::connection::CONNECTIONS_MAX;
 use super::guard::{REQUEST_MAX, REQUESTS_MAX, URL_MAX_BYTES};
 use super::health::Part;
-use crate::live::State as AgentState;
 use crate::rules::board::RuleView;
 use crate::store::{Store, StoreError};
 use axum::Json;
@@ -97,8 +96,9 @@ pub(super) async fn show(State(service): State<Shared>) -> Json<Value> {
     let now = pages.clock.monotonic();
     let answer = service.probe.ask(&*pages.store, now).await;
     let (series, samples) = pages.live.read(|head| (head.series_count(), head.sample_count()));
-    let agents = pages.live.agents();
-    let in_state = |state| agents.iter().filter(|agent| agent.state == state).count();
+    let agents = pages.live.agents_by_state();
+    let agents: Map<String, Value> =
+        agents.into_iter().map(|(state, count)| (state.as_str().into(), json!(count))).collect();
     let parts: Map<String, Value> = Part::ALL
         .into_iter()
         .map(|part| {
@@ -113,11 +113,7 @@ pub(super) async fn show(State(service): State<Shared>) -> Json<Value> {
         "parts": parts,
         "listen": {"http": pages.listen.to_string(), "grpc": pages.listen_grpc.to_string()},
         "database": {"answers": answer.is_some(), "version": answer.as_ref().unwrap_or(&pages.database)},
-        "agents": {
-            "up": in_state(AgentState::Up),
-            "silent": in_state(AgentState::Silent),
-            "stopped": in_state(AgentState::Stopped),
-        },
+        "agents": agents,
         "head": {"series": series, "samples": samples},
         "rules": rules_json(&pages.board.get()),
         "http": service.guard.to_json(),

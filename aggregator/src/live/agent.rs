@@ -46,6 +46,9 @@ pub struct Agent {
 // === impl State ===
 
 impl State {
+    /// All of them, in their order.
+    pub const ALL: [Self; 3] = [Self::Up, Self::Silent, Self::Stopped];
+
     /// As a label.
     pub fn as_str(self) -> &'static str {
         match self {

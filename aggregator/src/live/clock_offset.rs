@@ -39,6 +39,11 @@ impl ClockOffset {
         self.readings.push_back(reading.wall.as_millis().saturating_sub(millis(now)));
     }
 
+    /// Whether there was a reading.
+    pub fn is_known(&self) -> bool {
+        !self.readings.is_empty()
+    }
+
     /// How many milliseconds the agent's clock is ahead of ours, which show `wall` and `now`; `None` before a reading.
     pub fn ahead_ms(&self, wall: Timestamp, now: Duration) -> Option<i64> {
         let ours = wall.as_millis().saturating_sub(millis(now));

@@ -1,4 +1,5 @@
 mod clocks;
+mod report;
 
 use super::*;
 use proto::catalog::{AGENT_CLOCK_OFFSET_SECONDS, AGENT_UP};
@@ -676,10 +677,26 @@ fn what_a_look_at_many_agents_costs() {
         room.hello(number);
     }
     room.live.sweep();
-    let began = std::time::Instant::now();
-    for _ in 0..20 {
-        room.clock.advance(Duration::from_millis(100));
+    let time = |what: &str, act: &dyn Fn(u128)| {
+        let began = std::time::Instant::now();
+        (0..20).for_each(act);
+        println!("{what}, 10000 agents: {:?}", began.elapsed() / 20);
+    };
+    let sweep = || {
+        room.clock.advance(Duration::from_millis(1));
         room.live.sweep();
-    }
-    println!("a sweep of 10000 agents: {:?}", began.elapsed() / 20);
+    };
+    time("a sweep", &|_| sweep());
+    time("a sweep after one agent more", &|number| {
+        room.hello(20_000 + number);
+        sweep();
+    });
+    time("a sweep with one's news", &|number| {
+        room.live.hear_clock(id(number), ClockReading { wall: room.clock.wall() + SECOND, was_set: true });
+        sweep();
+    });
+    time("a goodbye", &|number| room.live.goodbye(id(number)));
+    time("a copy of all agents", &|_| drop(room.live.agents()));
+    time("their count by state", &|_| assert_eq!(room.live.agents_by_state()[2].1, 20));
+    time("a look of the rules", &|_| room.live.look(|_| ()));
 }
