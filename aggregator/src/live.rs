@@ -172,6 +172,7 @@ impl Live {
         if known.is_some_and(|known| known.origin().labels != agent.origin().labels) {
             // It has another name now: what it reported under the old one has ended.
             inner.head.end_agent(hello.agent_id);
+            inner.awaiting.renamed();
         }
         inner.agents.insert(hello.agent_id, agent);
         if !was_up {
@@ -441,6 +442,9 @@ impl Inner {
     /// See [`Live::seen`].
     fn seen(&mut self, agent_id: Uuid, wall: Timestamp, now: Duration) {
         if let Some(agent) = self.agents.get_mut(&agent_id).filter(|agent| agent.state != State::Stopped) {
+            if agent.state == State::Silent {
+                self.awaiting.appeared(agent_id, now);
+            }
             agent.seen(wall, now);
             self.awaiting.returned(agent_id, now);
         }

@@ -70,7 +70,12 @@ impl Awaiting {
         self.agents.entry(agent_id).or_insert(Await { awaited: Awaited::Return, since: now });
     }
 
-    /// The agent said hello, and was not there before.
+    /// An agent has another name.
+    pub(super) fn renamed(&mut self) {
+        self.names = None;
+    }
+
+    /// The agent said hello, or gave a sign of life, and was not there before.
     pub(super) fn appeared(&mut self, agent_id: Uuid, now: Duration) {
         self.names = None;
         self.agents.entry(agent_id).or_insert(Await { awaited: Awaited::Fresh, since: now });
@@ -129,7 +134,10 @@ impl Awaiting {
             self.names = None;
         }
         let agents = &self.agents;
-        self.names.get_or_insert_with(|| Arc::new(Unheard::among(known, agents))).clone()
+        let names = self.names.get_or_insert_with(|| Arc::new(Unheard::among(known, agents))).clone();
+        // The books, where they are small: what was made before is what would be made now.
+        debug_assert!(known.len() > 100 || *names == Unheard::among(known, agents));
+        names
     }
 }
 

@@ -439,6 +439,32 @@ fn of_two_agents_of_one_name_the_one_that_is_heard_speaks_and_a_hello_is_not_spe
 }
 
 #[test]
+fn an_agent_that_is_not_heard_of_is_not_heard_of_under_its_new_name_either() {
+    let room = Room::new();
+    room.hello(1);
+    assert_eq!(room.unheard(), ["agenda-1"]);
+    room.live.hello(&Hello { instance: "renamed".into(), ..hello(1) });
+    assert_eq!(room.unheard(), ["renamed"]);
+}
+
+#[test]
+fn an_agent_that_is_heard_again_after_its_silence_was_believed_speaks_for_its_successor() {
+    let room = Room::new();
+    let hello = |number| drop(room.live.hello(&Hello { instance: "agenda-0".into(), ..hello(number) }));
+    hello(1);
+    room.send(1, 5.0);
+    room.clock.advance(SECOND * 4);
+    room.live.sweep();
+    room.clock.advance(UNHEARD_MAX);
+    hello(2);
+    assert_eq!(room.unheard(), ["agenda-0"]);
+    room.live.seen(id(1));
+    assert_eq!(room.unheard(), ["agenda-0"], "a sign of life tells of nothing");
+    room.send(1, 6.0);
+    assert_eq!(room.unheard(), [""; 0]);
+}
+
+#[test]
 fn what_we_say_of_an_agent_is_heard_whatever_it_does() {
     let room = Room::new();
     room.hello(1);
