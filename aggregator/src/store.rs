@@ -21,11 +21,11 @@ mod row;
 pub mod sqlite;
 mod url;
 
-pub use ledger::{EpochRow, GapRow, Ledger, LedgerQuery, Missing, News, UNEXPLAINED};
+pub use ledger::{EpochRow, GapRow, Ledger, LedgerQuery, Missing, News, ToldGap, UNEXPLAINED};
 
 use proto::event::Event;
 use proto::message::Position;
-use proto::sample::{Gap, SchemaId, Timestamp};
+use proto::sample::{SchemaId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -86,7 +86,7 @@ pub struct BatchRow {
     /// Of its content as the agent sent it, the same each time; `None` where it holds nothing but gaps, and on `replay`.
     pub digest: Option<u64>,
     /// What it tells is missing, for the ledger. Empty on `replay`.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<ToldGap>,
     /// Times of its oldest and its newest sample. `None` on `replay`.
     pub sampled: Option<(Timestamp, Timestamp)>,
     /// Events, for their table. Empty on `replay`.

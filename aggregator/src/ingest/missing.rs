@@ -7,7 +7,7 @@
 //! Limit: [`SERVICES_MAX`].
 
 use crate::meters::IngestMeters;
-use crate::store::{Missing, UNEXPLAINED};
+use crate::store::{Missing, ToldGap, UNEXPLAINED};
 use proto::message::{Batch, Position};
 use proto::sample::Gap;
 use std::collections::HashSet;
@@ -50,9 +50,9 @@ pub fn gap_of_refused(Position { epoch, seq }: Position) -> Gap {
 }
 
 /// The gaps of a batch as the ledger has them: of its own epoch, under reasons that we know.
-pub fn gaps_to_store(batch: &Batch) -> Vec<Gap> {
+pub fn gaps_to_store(batch: &Batch) -> Vec<ToldGap> {
     let own = batch.gaps.iter().filter(|gap| gap.epoch == batch.position.epoch);
-    own.map(|gap| Gap { reason: known(&gap.reason).into(), ..gap.clone() }).collect()
+    own.map(|gap| ToldGap { first_seq: gap.first_seq, last_seq: gap.last_seq, reason: known(&gap.reason) }).collect()
 }
 
 /// Shows a zero for each reason, so that the first loss of a service is a step.
@@ -80,6 +80,16 @@ fn known(reason: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gap_of_another_epoch_is_not_stored_and_a_word_that_nobody_knows_is_another() {
+        let gap = |epoch, first_seq, reason: &str| Gap { epoch, first_seq, last_seq: 9, reason: reason.into() };
+        let gaps = vec![gap(9, 1, "spool_full"), gap(8, 2, "corrupt"), gap(9, 3, "made up"), gap(9, 4, UNEXPLAINED)];
+        let batch = Batch { position: Position { epoch: 9, seq: 9 }, frames: Vec::new(), gaps, events: Vec::new() };
+        let stored = gaps_to_store(&batch);
+        let stored: Vec<_> = stored.iter().map(|gap| (gap.first_seq, gap.last_seq, gap.reason)).collect();
+        assert_eq!(stored, [(1, 9, "spool_full"), (3, 9, "other"), (4, 9, "other")]);
+    }
 
     #[test]
     fn beyond_the_limit_services_share_a_label_and_those_before_keep_theirs() {

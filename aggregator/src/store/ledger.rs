@@ -14,6 +14,17 @@ use uuid::Uuid;
 /// The reason of numbers that never came and that no gap tells of.
 pub const UNEXPLAINED: &str = "unexplained";
 
+/// Numbers of its own epoch that a batch tells are lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldGap {
+    /// The first.
+    pub first_seq: u64,
+    /// The last, inclusive.
+    pub last_seq: u64,
+    /// Why: a word that is counted.
+    pub reason: &'static str,
+}
+
 /// Numbers that are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {

@@ -1,13 +1,15 @@
 //! The ledger: a place is one batch's, and what is missing is missing once, with its reason and its time.
 
 use crate::fixture::{Database, agent, batch, id, ms, new, whole};
-use monitoring_aggregator::store::{BatchRow, GapRow, HistoryBefore, Ledger, LedgerQuery, News, Stored, UNEXPLAINED};
-use proto::sample::{Gap, Timestamp};
+use monitoring_aggregator::store::{
+    BatchRow, GapRow, HistoryBefore, Ledger, LedgerQuery, News, Stored, ToldGap, UNEXPLAINED,
+};
+use proto::sample::Timestamp;
 use std::collections::{HashMap, HashSet};
 
 /// A batch that holds nothing but a gap, and stands at its end.
-fn gap(epoch: u128, first_seq: u64, last_seq: u64, reason: &str) -> BatchRow {
-    let gaps = vec![Gap { epoch, first_seq, last_seq, reason: reason.into() }];
+fn gap(epoch: u128, first_seq: u64, last_seq: u64, reason: &'static str) -> BatchRow {
+    let gaps = vec![ToldGap { first_seq, last_seq, reason }];
     BatchRow { gaps, ..batch(1, epoch, last_seq) }
 }
 
@@ -79,6 +81,7 @@ pub async fn a_run_of_losses_is_one_row_over_commits_and_a_restart(mut database:
     assert_eq!(gaps(&database).await, [vec![run, end], rest.to_vec()].concat());
 }
 
+#[expect(clippy::print_stdout, reason = "a figure, and nobody is held to it")]
 pub async fn more_open_gaps_than_a_commit_ends_end_by_the_next(database: Database) {
     with_agent(&database).await;
     database.commit(&[whole(1, 9, 1)]).await;
@@ -89,7 +92,9 @@ pub async fn more_open_gaps_than_a_commit_ends_end_by_the_next(database: Databas
         let all = ledger(database, i64::MIN, i64::MAX, 20_000).await.gaps;
         all.iter().filter(|gap| gap.missing.until_at.is_none()).map(|gap| gap.missing.first_seq).min()
     };
+    let began = std::time::Instant::now();
     database.commit(&[whole(1, 9, 10_102)]).await;
+    println!("a commit that ends 10000 gaps: {:?}", began.elapsed());
     assert_eq!(open(&database).await, Some(10_002), "the oldest ten thousand ended");
     database.commit(&[whole(1, 9, 10_103)]).await;
     assert_eq!(open(&database).await, None);
@@ -176,11 +181,10 @@ pub async fn each_number_is_stored_or_missing_once(mut database: Database) {
             let seq = random.u64(at.saturating_sub(2).max(1)..at + 5);
             last.insert(epoch, at.max(seq));
             let around = |random: &mut fastrand::Rng| random.u64(seq.saturating_sub(4)..seq + 3);
-            let told = |reason: &str, random: &mut fastrand::Rng| Gap {
-                epoch,
+            let told = |reason: &'static str, random: &mut fastrand::Rng| ToldGap {
                 first_seq: around(random),
                 last_seq: around(random),
-                reason: reason.into(),
+                reason,
             };
             let gaps = (0..random.usize(0..3)).map(|n| told(["corrupt", "spool_full"][n], &mut random)).collect();
             let base = if random.bool() { whole(1, epoch, seq) } else { batch(1, epoch, seq) };

@@ -1,9 +1,9 @@
 //! `/api/agents/{id}/ledger`.
 
 use super::house::{House, START};
-use crate::store::{BatchRow, Store};
+use crate::store::{BatchRow, Store, ToldGap};
 use proto::message::Position;
-use proto::sample::{Gap, Timestamp};
+use proto::sample::Timestamp;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,8 @@ fn clock(minutes: u64) -> String {
 }
 
 /// A batch of an agent: samples of one minute, or a gap.
-fn batch(agent_id: Uuid, seq: u64, at: u64, gap: Option<(u64, &str)>) -> BatchRow {
-    let gaps = gap.map(|(first_seq, reason)| Gap { epoch: 14, first_seq, last_seq: seq, reason: reason.into() });
+fn batch(agent_id: Uuid, seq: u64, at: u64, gap: Option<(u64, &'static str)>) -> BatchRow {
+    let gaps = gap.map(|(first_seq, reason)| ToldGap { first_seq, last_seq: seq, reason });
     BatchRow {
         agent_id,
         position: Position { epoch: 14, seq },

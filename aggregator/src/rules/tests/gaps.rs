@@ -2,9 +2,9 @@
 
 use super::desk::{Desk, SECOND, began, ended, hot, rules};
 use crate::restore;
-use crate::store::{BatchRow, Missing, Store};
+use crate::store::{BatchRow, Missing, Store, ToldGap};
 use proto::message::Position;
-use proto::sample::{Gap, Timestamp};
+use proto::sample::Timestamp;
 use runtime::clock::Clock;
 use uuid::Uuid;
 
@@ -96,7 +96,7 @@ async fn a_gap_is_known_after_a_restart() {
     let mut desk = Desk::new(&rules).await;
     desk.see(95.0).await;
     let at = desk.clock.wall();
-    let row = |seq, sampled, gaps: Vec<Gap>| BatchRow {
+    let row = |seq, sampled, gaps: Vec<ToldGap>| BatchRow {
         agent_id: AGENT,
         position: Position { epoch: 9, seq },
         received_at: at,
@@ -108,7 +108,7 @@ async fn a_gap_is_known_after_a_restart() {
         events: Vec::new(),
         service: "agenda".into(),
     };
-    let gap = Gap { epoch: 9, first_seq: 2, last_seq: 2, reason: "corrupt".into() };
+    let gap = ToldGap { first_seq: 2, last_seq: 2, reason: "corrupt" };
     desk.database.store.commit(&[row(1, Some((at, at)), vec![]), row(2, None, vec![gap])]).await.expect("it is there");
     desk.restart(&rules, SECOND).await;
     restore::head(&*desk.database.store, &desk.live, desk.clock.wall(), Timestamp::ZERO).await.expect("it is there");
