@@ -20,7 +20,7 @@
 //! | `guard`, `connection` | the limits of requests and of connections |
 //!
 //! Limits: [`guard::REQUESTS_MAX`], [`guard::REQUEST_MAX`], [`guard::URL_MAX_BYTES`], [`connection::CONNECTIONS_MAX`],
-//! [`connection::PATIENCE`], [`DRAIN_MAX`]. There is no authentication here: the address is the wall, loopback by
+//! [`runtime::patience`], [`DRAIN_MAX`]. There is no authentication here: the address is the wall, loopback by
 //! default.
 
 mod agents;

@@ -1,30 +1,23 @@
 //! Connections: how many there may be, and how long one may give us nothing to answer.
 //!
-//! One rule bounds idle clients, clients that send a header byte by byte, and clients that do not read: a connection on
-//! which we wrote nothing for [`PATIENCE`] is closed; a new one for [`FIRST_PATIENCE`]. Every request is answered
-//! sooner (`guard::REQUEST_MAX`), so no one who reads is cut off. (axum's server has no timeout of its own: it runs
-//! hyper without a timer.)
+//! A connection on which we write nothing is closed ([`runtime::patience`]). Every request is answered sooner
+//! (`guard::REQUEST_MAX`), so no one who reads is cut off.
 
 use axum::serve::Listener;
+use runtime::accept::accept;
+use runtime::patience::Patience;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Connections at a time; the next one waits in the kernel's queue. A quarter of the smallest usual limit of open files.
 pub const CONNECTIONS_MAX: usize = 256;
-/// How long a connection may stand without an answer of ours: longer than the longest usual scrape interval (60 s), so
-/// that a scraper keeps its connection.
-pub const PATIENCE: Duration = Duration::from_secs(75);
-/// How long a new connection may: 5 s to send a header, and the time of a request.
-pub const FIRST_PATIENCE: Duration = Duration::from_secs(35);
 
 /// Accepts connections while there is a place.
 pub(super) struct Door {
@@ -36,7 +29,7 @@ pub(super) struct Door {
 /// One connection.
 pub(super) struct Connection {
     stream: TcpStream,
-    patience: Pin<Box<Sleep>>,
+    patience: Patience,
     abort: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Given back when the connection is dropped.
     _place: Option<OwnedSemaphorePermit>,
@@ -58,11 +51,11 @@ impl Listener for Door {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         // It fails only when the semaphore is closed, which nobody does.
         let place = self.places.clone().acquire_owned().await.ok();
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
-        // Without it the last packet of a page waits for an ack; it is only slower.
-        let _ = stream.set_nodelay(true);
+        let stream = accept(&self.listener, || {}).await;
+        // Where it has none it is gone already, and nobody asks for it.
+        let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
         let abort = Box::pin(self.abort.clone().cancelled_owned());
-        (Connection { stream, patience: Box::pin(sleep(FIRST_PATIENCE)), abort, _place: place }, peer)
+        (Connection { stream, patience: Patience::default(), abort, _place: place }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -78,20 +71,7 @@ impl Connection {
         if self.abort.as_mut().poll(cx).is_ready() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        if self.patience.as_mut().poll(cx).is_ready() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        Ok(())
-    }
-
-    /// Something was written, or not.
-    fn wrote(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(1..))) {
-            self.patience.set(sleep(PATIENCE));
-            // hyper waits for a read that it began before: only this makes the new timer wake it.
-            let _ = self.patience.as_mut().poll(cx);
-        }
-        written
+        self.patience.check(cx)
     }
 }
 
@@ -106,7 +86,8 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.wrote(cx, written)
+        self.patience.note(&written, cx);
+        written
     }
 
     fn poll_write_vectored(
@@ -116,7 +97,8 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.wrote(cx, written)
+        self.patience.note(&written, cx);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -8,4 +8,5 @@ pub mod config;
 pub mod drain;
 pub mod fail_point;
 pub mod log;
+pub mod patience;
 pub mod secret;

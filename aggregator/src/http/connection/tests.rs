@@ -3,7 +3,9 @@
 use super::*;
 use axum::Router;
 use axum::routing::get;
+use runtime::patience::{AGAIN, FIRST};
 use std::future::IntoFuture;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -33,7 +35,7 @@ async fn a_client_that_never_finishes_its_header_is_let_go() {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
     stream.write_all(&REQUEST[..10]).await.expect("sent");
     assert_eq!(until_closed(&mut stream).await, "");
-    assert_eq!(began.elapsed().as_secs(), FIRST_PATIENCE.as_secs());
+    assert_eq!(began.elapsed().as_secs(), FIRST.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,7 +46,7 @@ async fn a_client_that_has_its_answer_keeps_its_connection_for_a_while() {
     stream.write_all(REQUEST).await.expect("sent");
     let answer = until_closed(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
-    assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
+    assert_eq!(began.elapsed().as_secs(), AGAIN.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,4 +77,10 @@ async fn a_connection_beyond_the_limit_waits_until_one_ends() {
     assert!(next.is_err(), "there is no place");
     held.pop();
     door.accept().await;
+}
+
+#[test]
+fn who_reads_is_answered_before_our_patience_ends() {
+    let header = Duration::from_secs(5);
+    assert!(crate::http::guard::REQUEST_MAX + header <= FIRST && FIRST < AGAIN);
 }
