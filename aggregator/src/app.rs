@@ -12,6 +12,7 @@ use crate::descriptors;
 use crate::http::{self, Front, Health, Pages, Part};
 use crate::ingest::accept::{CONNECTIONS_MAX, Terms};
 use crate::ingest::arrivals::Arrivals;
+use crate::ingest::lines::Lines;
 use crate::ingest::missing::Services;
 use crate::ingest::server::Keepalive;
 use crate::ingest::watch::Patience;
@@ -143,6 +144,7 @@ struct Shared {
     front: Arc<Front>,
     gate: Gate,
     porter: Porter,
+    lines: Lines,
     grpc: SocketAddr,
     http: SocketAddr,
 }
@@ -182,12 +184,14 @@ impl App {
         phases.http.spawn("http", http::serve(pages, front.clone(), phases.http.token()));
         let porter = Porter::new(Arrivals::default(), clock.clone(), meters.ingest.refused.clone());
         let gate = Gate::new(porter.clone());
+        let lines = Lines::new(clock.clone(), meters.ingest.unsaid.clone());
         let terms = Terms {
             most: connections,
             patience: Patience::default(),
             stop: phases.streams.token(),
             pauses: meters.ingest.accept_pauses.clone(),
             closed: meters.ingest.closed.clone(),
+            lines: lines.clone(),
         };
         server::spawn(&phases.streams, agents, terms, Keepalive::default(), gate.clone());
         let shared = Shared {
@@ -201,6 +205,7 @@ impl App {
             front,
             gate,
             porter,
+            lines,
             grpc,
             http,
         };
@@ -339,6 +344,7 @@ impl Shared {
             streams: Arc::new(Streams::default()),
             services: Services::default(),
             porter: self.porter.clone(),
+            lines: self.lines.clone(),
         });
     }
 

@@ -14,12 +14,13 @@
 //!
 //! `stream` serves one after its hello; this file lets it in and sees it off.
 //!
-//! Limits: [`STREAMS_MAX`], [`accept::CONNECTIONS_MAX`], [`arrivals::RATE`], [`HELLO_TIMEOUT`], the transport's message size.
+//! Limits: [`STREAMS_MAX`], [`lines::LINES_MAX`], [`accept::CONNECTIONS_MAX`], [`arrivals::RATE`], [`HELLO_TIMEOUT`], the transport's message size.
 
 pub mod accept;
 pub mod admit;
 pub mod arrivals;
 pub mod gate;
+pub mod lines;
 pub mod missing;
 mod refusal;
 pub mod server;
@@ -36,6 +37,7 @@ pub use streams::{STREAMS_MAX, Streams};
 use crate::live::{Live, State};
 use crate::meters::IngestMeters;
 use crate::store::Store;
+use lines::{Lines, LogLine};
 use proto::grpc::{Ingest, hear};
 use proto::limits::WINDOW_BATCHES;
 use proto::message::{FromAgent, Hello, Refusal, RefusalReason, ToAgent, Welcome};
@@ -99,6 +101,8 @@ pub struct IngestService {
     pub services: missing::Services,
     /// Admits arrivals and sends agents away.
     pub porter: Porter,
+    /// How much of it is logged.
+    pub lines: Lines,
 }
 
 #[tonic::async_trait]
@@ -177,7 +181,11 @@ impl IngestService {
         let end = Stream::new(self, place, out).run(welcome, inbound).await;
         self.streams.left(place);
         match end {
-            End::Gone | End::Told => tracing::info!(agent = %place.agent_id, "stream ended"),
+            End::Gone | End::Told => {
+                if self.lines.has_room(LogLine::Ended) {
+                    tracing::info!(agent = %place.agent_id, "stream ended");
+                }
+            }
             End::Goodbye => self.keep_goodbye(place).await,
             End::Ours(refusal) => tell(out, refusal),
         }
@@ -201,7 +209,9 @@ impl IngestService {
     /// What an agent is told whose stream ends because of something that it said.
     fn turn_away(&self, why: &Refused) -> Refusal {
         self.meters.refused.with_label_values(&[why.reason()]).inc();
-        tracing::warn!(error = chain(why), "agent refused");
+        if self.lines.has_room(LogLine::AgentRefused) {
+            tracing::warn!(error = chain(why), "agent refused");
+        }
         refusal(RefusalReason::UnacceptableAgent, None, &why.to_string())
     }
 
@@ -215,11 +225,15 @@ impl IngestService {
             self.store.stored_seq(hello.agent_id, hello.last.epoch).await
         };
         let stored_seq = noted.await.map_err(|error| {
-            tracing::warn!(error = chain(&error), agent = %hello.agent_id, "agent not noted; it shall come back");
+            if self.lines.has_room(LogLine::NotNoted) {
+                tracing::warn!(error = chain(&error), agent = %hello.agent_id, "agent not noted; it shall come back");
+            }
             self.porter.send_away(Away::NoDatabase)
         })?;
         missing::begin(&self.meters, &self.services, &hello.service);
-        tracing::info!(agent = %hello.agent_id, service = hello.service, instance = hello.instance, "agent connected");
+        if self.lines.has_room(LogLine::Connected) {
+            tracing::info!(agent = %hello.agent_id, service = hello.service, instance = hello.instance, "agent connected");
+        }
         if stored_seq > hello.last.seq {
             self.note_conflict(Conflict::Rewound, &Who::of(hello), hello.agent_id);
         }
@@ -237,16 +251,20 @@ impl IngestService {
         };
         self.meters.conflicts.with_label_values(&[kind]).inc();
         let (other_service, other_instance) = (other.map(|who| &who.service), other.map(|who| &who.instance));
-        tracing::warn!(
-            agent = %agent_id, service, instance, other_service, other_instance, kind,
-            "an agent's spool was set back or copied"
-        );
+        if self.lines.has_room(LogLine::Conflict) {
+            tracing::warn!(
+                agent = %agent_id, service, instance, other_service, other_instance, kind,
+                "an agent's spool was set back or copied"
+            );
+        }
     }
 
     /// Notes a goodbye at once: the agent will not be missed while its last batches wait for the database.
     fn note_goodbye(&self, place: &Place) {
         let noted = self.streams.while_newest(place, || self.live.goodbye(place.agent_id));
-        tracing::info!(agent = %place.agent_id, is_back = !noted, "agent said goodbye");
+        if self.lines.has_room(LogLine::Goodbye) {
+            tracing::info!(agent = %place.agent_id, is_back = !noted, "agent said goodbye");
+        }
     }
 
     /// Writes a goodbye down, however long it takes, unless the agent comes back.
@@ -255,7 +273,9 @@ impl IngestService {
         let mut backoff = Backoff::default();
         while let Some(stopped_at) = self.stopped_at(place) {
             let Err(error) = self.store.stop_agent(agent_id, stopped_at).await else { break };
-            tracing::warn!(error = chain(&error), agent = %agent_id, "goodbye not stored yet");
+            if self.lines.has_room(LogLine::NotNoted) {
+                tracing::warn!(error = chain(&error), agent = %agent_id, "goodbye not stored yet");
+            }
             tokio::select! {
                 () = tokio::time::sleep(backoff.next_delay(None)) => {}
                 () = place.stop.cancelled() => {

@@ -43,6 +43,8 @@ pub struct IngestMeters {
     pub commit_seconds: Histogram,
     /// Failed commits.
     pub commit_failures: IntCounter,
+    /// Log lines that were not written, by kind.
+    pub unsaid: IntCounterVec,
 }
 
 /// What the rules count.
@@ -126,6 +128,7 @@ impl Meters {
                 queue: telemetry.gauge(&rows::INGEST_QUEUE_BATCHES),
                 commit_seconds: telemetry.histogram(&rows::INGEST_COMMIT_DURATION_SECONDS),
                 commit_failures: telemetry.counter(&rows::INGEST_COMMIT_FAILURES_TOTAL),
+                unsaid: telemetry.counters(&rows::INGEST_UNSAID_LINES_TOTAL),
             },
             rules: RuleMeters {
                 evaluations: telemetry.counters(&rows::RULE_EVALUATIONS_TOTAL),

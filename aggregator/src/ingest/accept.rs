@@ -4,6 +4,7 @@
 //! accepting pauses; tonic alone would try again at once, and again, on a whole core. Each connection is watched
 //! ([`super::watch`]), so that nobody keeps a place without using it.
 
+use super::lines::{Lines, LogLine};
 use super::watch::{Patience, Uses, Watch};
 use futures::Stream;
 use futures::stream::unfold;
@@ -35,7 +36,7 @@ pub struct Connection {
 }
 
 /// How connections are taken.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Terms {
     /// How many at a time.
     pub most: usize,
@@ -47,6 +48,8 @@ pub struct Terms {
     pub pauses: IntCounterVec,
     /// Counts the connections that we closed, by reason.
     pub closed: IntCounterVec,
+    /// How much of it is logged.
+    pub lines: Lines,
 }
 
 /// What accepting needs from one connection to the next.
@@ -67,7 +70,9 @@ impl Accept {
     async fn next(&self) -> Option<Connection> {
         if self.places.available_permits() == 0 {
             self.terms.pauses.with_label_values(&["connections"]).inc();
-            tracing::warn!("as many agents are connected as there may be; the next ones wait");
+            if self.terms.lines.has_room(LogLine::Full) {
+                tracing::warn!("as many agents are connected as there may be; the next ones wait");
+            }
         }
         let place = self.places.clone().acquire_owned().await.ok()?;
         let stream = accept(&self.listener, || self.terms.pauses.with_label_values(&["error"]).inc()).await;
@@ -132,7 +137,9 @@ mod tests {
     use crate::ingest::tests::fixture::until;
     use crate::meters::Meters;
     use futures::{FutureExt, StreamExt};
+    use proto::sample::Timestamp;
     use proto::telemetry::Telemetry;
+    use runtime::clock::ManualClock;
     use std::pin::pin;
 
     #[tokio::test]
@@ -142,7 +149,9 @@ mod tests {
         let meters = Meters::new(&Telemetry::default(), "sqlite").ingest;
         let (pauses, closed) = (meters.accept_pauses, meters.closed);
         let (patience, stop) = (Patience::default(), CancellationToken::new());
-        let mut incoming = pin!(incoming(listener, Terms { most: 1, patience, stop, pauses: pauses.clone(), closed }));
+        let lines = Lines::new(Arc::new(ManualClock::at(Timestamp::ZERO)), meters.unsaid);
+        let terms = Terms { most: 1, patience, stop, pauses: pauses.clone(), closed, lines };
+        let mut incoming = pin!(incoming(listener, terms));
         let (_one, _two) =
             (TcpStream::connect(address).await.expect("queued"), TcpStream::connect(address).await.expect("queued"));
         let first = incoming.next().await.expect("it never ends").expect("accepted");

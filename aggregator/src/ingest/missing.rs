@@ -12,7 +12,6 @@ use proto::message::{Batch, Position};
 use proto::sample::Gap;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use uuid::Uuid;
 
 /// The reason of the gaps that stand for refused batches.
 const REFUSED: &str = "refused";
@@ -63,12 +62,10 @@ pub fn begin(meters: &IngestMeters, services: &Services, service: &str) {
     }
 }
 
-/// Counts and names what is missing with a newly stored batch.
-pub fn count(meters: &IngestMeters, services: &Services, agent_id: Uuid, service: &str, missing: &[Missing]) {
+/// Counts what is missing with a newly stored batch.
+pub fn count(meters: &IngestMeters, services: &Services, service: &str, missing: &[Missing]) {
     for part in missing {
-        let Missing { first_seq, last_seq, reason, .. } = part;
-        meters.missing.with_label_values(&[services.label(service), reason]).inc_by(part.records());
-        tracing::warn!(agent = %agent_id, service, first_seq, last_seq, reason, "records are missing");
+        meters.missing.with_label_values(&[services.label(service), &part.reason]).inc_by(part.records());
     }
 }
 

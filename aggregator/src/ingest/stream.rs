@@ -7,12 +7,13 @@
 //! Limits: `WINDOW_BATCHES`, [`SAY_MAX`].
 
 use super::admit::{Admission, Admitted};
+use super::lines::LogLine;
 use super::refusal::{Away, refusal};
 use super::streams::Place;
 use super::underway::{Outcome, Underway};
 use super::writer::Lane;
 use super::{Conflict, IngestService, missing};
-use crate::store::{BatchRow, News, Stored};
+use crate::store::{BatchRow, Missing, News, Stored};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use proto::convert::RawBatch;
@@ -207,7 +208,9 @@ impl<'a> Stream<'a> {
         let Admitted { batch, row, restamped } = admitted;
         if restamped > 0 {
             self.service.meters.restamped.inc_by(restamped as u64);
-            tracing::warn!(agent = %self.place.agent_id, passes = restamped, "passes from the future; the agent's clock is ahead");
+            if self.service.lines.has_room(LogLine::Restamped) {
+                tracing::warn!(agent = %self.place.agent_id, passes = restamped, "passes from the future; the agent's clock is ahead");
+            }
         }
         let stored = self.store(row).await?;
         let answer = async move {
@@ -305,7 +308,9 @@ impl<'a> Stream<'a> {
 
     fn refuse(&self, position: Option<Position>, why: &Refused) -> ToAgent {
         self.service.meters.refused.with_label_values(&[why.reason()]).inc();
-        tracing::warn!(agent = %self.place.agent_id, position = ?position.map(|p| p.seq), error = chain(why), "batch refused");
+        if self.service.lines.has_room(LogLine::BatchRefused) {
+            tracing::warn!(agent = %self.place.agent_id, position = ?position.map(|p| p.seq), error = chain(why), "batch refused");
+        }
         ToAgent::Refusal(refusal(why.wire_reason(), position, &why.to_string()))
     }
 
@@ -344,7 +349,7 @@ impl<'a> Stream<'a> {
 
     /// It is acked on trust: where its spool was set back by longer than the log is kept, it is lost.
     fn note_unproven(&self, position: Position) {
-        if !self.told_unproven.swap(true, Ordering::Relaxed) {
+        if !self.told_unproven.swap(true, Ordering::Relaxed) && self.service.lines.has_room(LogLine::Unproven) {
             let Place { agent_id, who, .. } = self.place;
             tracing::warn!(
                 agent = %agent_id, service = who.service, instance = who.instance, %position,
@@ -359,8 +364,13 @@ impl<'a> Stream<'a> {
         let Place { agent_id, who, .. } = self.place;
         self.service.live.confirm(*agent_id, batch.position);
         self.service.live.note_missing(*agent_id, &news.missing);
-        let (meters, services) = (&self.service.meters, &self.service.services);
-        missing::count(meters, services, *agent_id, &who.service, &news.missing);
+        let IngestService { meters, services, lines, .. } = self.service;
+        missing::count(meters, services, &who.service, &news.missing);
+        for Missing { first_seq, last_seq, reason, .. } in &news.missing {
+            if lines.has_room(LogLine::Missing) {
+                tracing::warn!(agent = %agent_id, service = who.service, first_seq, last_seq, reason, "records are missing");
+            }
+        }
         if news.is_past && !self.told_past.swap(true, Ordering::Relaxed) {
             self.service.note_conflict(Conflict::EpochBack, who, *agent_id);
         }

@@ -27,6 +27,7 @@ pub(super) const AGGREGATOR_ROWS: &[&Metric] = &[
     &INGEST_QUEUE_BATCHES,
     &INGEST_COMMIT_DURATION_SECONDS,
     &INGEST_COMMIT_FAILURES_TOTAL,
+    &INGEST_UNSAID_LINES_TOTAL,
     &HEAD_SERIES,
     &HEAD_SAMPLES,
     &RULE_EVALUATIONS_TOTAL,
@@ -212,6 +213,14 @@ pub const INGEST_COMMIT_FAILURES_TOTAL: Metric = Metric {
     unit: "1",
     labels: &[],
     help: "Group commits that failed and were tried again.",
+};
+/// Log lines that were not written.
+pub const INGEST_UNSAID_LINES_TOTAL: Metric = Metric {
+    name: "monitoring_ingest_unsaid_lines_total",
+    kind: Counter,
+    unit: "1",
+    labels: &["kind"],
+    help: "Log lines about agents that were not written, since there had been a hundred of their kind in a minute: connected, ended, goodbye, full (as many connections as there may be), agent_refused, not_noted (the database did not take a hello or a goodbye), conflict, batch_refused, unproven, missing (records), restamped.",
 };
 /// Series in memory.
 pub const HEAD_SERIES: Metric =

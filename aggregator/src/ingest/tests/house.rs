@@ -4,6 +4,7 @@ use super::fixture::{Database, PATIENCE};
 use super::wire::{self, AsItIs};
 use crate::ingest::accept::Terms;
 use crate::ingest::arrivals::Arrivals;
+use crate::ingest::lines::Lines;
 use crate::ingest::missing::Services;
 use crate::ingest::server::{self, Keepalive};
 use crate::ingest::watch::Patience;
@@ -103,6 +104,7 @@ impl House {
         commit.spawn("writer", writer.run(commit.token()));
         let porter = Porter::new(setting.arrivals, shared.clone(), meters.ingest.refused.clone());
         let gate = Gate::new(porter.clone());
+        let lines = Lines::new(shared.clone(), meters.ingest.unsaid.clone());
         gate.open(IngestService {
             live: live.clone(),
             store: database.store(),
@@ -113,6 +115,7 @@ impl House {
             streams: Arc::new(Streams::with_room(setting.streams)),
             services: Services::default(),
             porter,
+            lines: lines.clone(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let socket = listener.local_addr().expect("it is bound");
@@ -122,6 +125,7 @@ impl House {
             stop: phase.token(),
             pauses: meters.ingest.accept_pauses.clone(),
             closed: meters.ingest.closed.clone(),
+            lines,
         };
         server::spawn(&phase, listener, terms, setting.keepalive, gate);
         Self { live, database, clock, meters, telemetry, drain, door, socket }
