@@ -146,3 +146,112 @@ fn epoch_to_json(epoch: &crate::store::EpochRow) -> Value {
         "newest_sample_at": epoch.newest_at.map(rfc3339),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{AgentRow, EpochRow, Missing};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const END: i64 = 100;
+
+    fn ms(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    /// A gap's window: an end may be unknown.
+    type Window = (Option<i64>, Option<i64>);
+
+    fn ledger(windows: &[Window], sampled: Option<(i64, i64)>) -> Ledger {
+        let agent = AgentRow {
+            agent_id: Uuid::from_u128(1),
+            service: "agenda".into(),
+            instance: "agenda-0".into(),
+            clinic_id: None,
+            interval: Duration::from_secs(1),
+            agent_version: "0.1.0".into(),
+            first_seen: ms(10),
+            last_seen: ms(90),
+            stopped_at: None,
+            position: None,
+        };
+        let gap = |(seq, (from, until)): (u64, &Window)| {
+            let (from_at, until_at) = (from.map(ms), until.map(ms));
+            let missing = Missing { first_seq: seq, last_seq: seq, reason: "corrupt".into(), from_at, until_at };
+            GapRow { agent_id: agent.agent_id, epoch: 1, missing, noted_at: ms(90) }
+        };
+        let epoch = EpochRow {
+            epoch: 1,
+            last_seq: windows.len() as u64,
+            first_seen: ms(10),
+            last_received_at: ms(90),
+            oldest_at: sampled.map(|(oldest, _)| ms(oldest)),
+            newest_at: sampled.map(|(_, newest)| ms(newest)),
+        };
+        let gaps = (1..).zip(windows).map(gap).collect();
+        Ledger { agent, epochs: vec![epoch], gaps, totals: Vec::new() }
+    }
+
+    /// Begin and end of each span, and whether it is complete; an end that is unknown is the beginning.
+    fn shown(spans: &[Span]) -> Vec<(i64, i64, bool)> {
+        let shown = |span: &Span| match span {
+            Span::Complete(from, until) => (*from, *until, true),
+            Span::Missing(from, until, _) => (*from, until.unwrap_or(*from), false),
+            Span::Nothing(from) => (*from, ms(END), false),
+        };
+        spans.iter().map(shown).map(|(from, until, whole)| (from.as_millis(), until.as_millis(), whole)).collect()
+    }
+
+    fn window() -> impl Strategy<Value = Window> {
+        let from = prop::option::weighted(0.9, -20_i64..120);
+        (from, prop::option::weighted(0.9, 0_i64..50))
+            .prop_map(|(from, lasts)| (from, lasts.map(|lasts| from.unwrap_or(0) + lasts)))
+    }
+
+    proptest! {
+        #[test]
+        fn every_moment_has_a_span_every_gap_has_one_of_its_own_and_no_gap_lies_in_what_is_complete(
+            windows in prop::collection::vec(window(), 0..8),
+            sampled in prop::option::of((-20_i64..50, 0_i64..80)),
+            begin in 0_i64..END,
+        ) {
+            let ledger = ledger(&windows, sampled.map(|(oldest, lasts)| (oldest, oldest + lasts)));
+            let spans = spans(&ledger, ms(begin), ms(END));
+            let told: Vec<u64> = spans.iter().filter_map(|span| match span {
+                Span::Missing(.., gap) => Some(gap.missing.first_seq),
+                _ => None,
+            }).collect();
+            let mut sorted = told.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(sorted, (1..=windows.len() as u64).collect::<Vec<_>>());
+            let shown = shown(&spans);
+            let mut known_until = begin;
+            for (from, until, _) in &shown {
+                prop_assert!(begin <= *from && from <= until && *until <= END, "{:?}", shown);
+                prop_assert!(*from <= known_until, "nothing is said of {} to {}: {:?}", known_until, from, shown);
+                known_until = known_until.max(*until);
+            }
+            prop_assert_eq!(known_until, END);
+            for (from, until, _) in shown.iter().filter(|(.., whole)| *whole) {
+                let touches = |(first, last): &(i64, i64)| first < until && from < last;
+                let gap = windows.iter().map(|(first, last)| (first.unwrap_or(i64::MIN), last.unwrap_or(i64::MIN)));
+                prop_assert!(!gap.clone().any(|gap| touches(&gap)), "{:?} of {:?}", shown, windows);
+            }
+        }
+    }
+
+    #[test]
+    fn what_waited_in_the_spool_before_the_first_hello_is_known_too() {
+        assert_eq!(known_since(&ledger(&[], None)), ms(10));
+        assert_eq!(known_since(&ledger(&[], Some((3, 50)))), ms(3));
+        assert_eq!(known_since(&ledger(&[], Some((30, 50)))), ms(10), "what it sampled first came late");
+    }
+
+    #[test]
+    fn two_gaps_that_overlap_have_a_span_each_and_what_is_complete_begins_after_both() {
+        let ledger = ledger(&[(Some(20), Some(60)), (Some(30), Some(40))], Some((0, 80)));
+        let expected = [(10, 20, true), (20, 60, false), (30, 40, false), (60, 80, true), (80, END, false)];
+        assert_eq!(shown(&spans(&ledger, ms(10), ms(END))), expected);
+    }
+}

@@ -95,3 +95,95 @@ fn seconds(text: &str) -> Option<i64> {
 pub(super) fn refused(name: &'static str, value: &str, wanted: &str) -> Problem {
     Problem::Parameter { name, value: shown(value), wanted: wanted.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KNOWN: &[&str] = &["from", "limit", "clinic_id", "status"];
+
+    fn given(pairs: &[(&str, &str)]) -> Result<Params, Problem> {
+        Given(pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()).only(KNOWN)
+    }
+
+    fn params(name: &str, value: &str) -> Params {
+        given(&[(name, value)]).expect("known, and once")
+    }
+
+    fn time(text: &str) -> Result<Option<i64>, Problem> {
+        params("from", text).time("from").map(|at| at.map(Timestamp::as_millis))
+    }
+
+    #[test]
+    fn a_time_is_read_as_people_and_as_prometheus_write_it() {
+        for (text, millis) in [
+            ("0", 0),
+            ("1795478400", 1_795_478_400_000),
+            ("1795478400.5", 1_795_478_400_500),
+            ("1.7954784e9", 1_795_478_400_000),
+            ("-1.5", -1_500),
+            ("2026-11-24T00:00:00Z", 1_795_478_400_000),
+            ("2026-11-23T21:00:00.250-03:00", 1_795_478_400_250),
+        ] {
+            assert_eq!(time(text).expect("a time"), Some(millis), "{text}");
+        }
+        assert!(matches!(given(&[]).map(|params| params.time("from")), Ok(Ok(None))));
+    }
+
+    #[test]
+    fn what_is_no_time_or_lies_outside_of_the_calendar_is_refused_by_name() {
+        for text in ["", "now", "NaN", "inf", "-inf", "1e300", "253402300800", "-377705116801", "2026-11-24", "24:00"] {
+            let refused = time(text).expect_err("no time").to_string();
+            assert!(refused.starts_with(&format!("parameter \"from\" is {text:?}, but must be a time")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_limit_lies_between_one_and_the_most() {
+        let limit = |text| params("limit", text).limit(100, 1_000).ok();
+        assert_eq!(["1", "1000", "+7"].map(limit), [Some(1), Some(1_000), Some(7)]);
+        assert_eq!(["0", "1001", "-1", "1.0", "", " 1", "99999999999"].map(limit), [None; 7]);
+        assert_eq!(given(&[]).expect("none").limit(100, 1_000).ok(), Some(100));
+    }
+
+    #[test]
+    fn a_clinic_sees_its_own_and_nothing_of_no_clinic_or_of_another() {
+        let id = "00000000-0000-0000-0000-0000000000c1";
+        let scope = params("clinic_id", id).scope().expect("a clinic");
+        let seen = [Some(id), Some("00000000-0000-0000-0000-0000000000C1"), Some("c1"), Some(""), None];
+        assert_eq!(seen.map(|of| is_within(scope, of)), [true, true, false, false, false]);
+        let everyone = given(&[]).expect("none").scope().expect("every clinic");
+        assert!(seen.into_iter().all(|of| is_within(everyone, of)));
+        assert!(params("clinic_id", "all").scope().is_err());
+    }
+
+    #[test]
+    fn a_parameter_is_known_and_given_once_and_its_word_is_one_of_those_that_there_are() {
+        assert!(matches!(given(&[("form", "1")]), Err(Problem::UnknownParameter { name, .. }) if name == "form"));
+        assert!(matches!(given(&[("from", "1"), ("from", "1")]), Err(Problem::Twice { name: "from" })));
+        let words = [("up", 1), ("down", 2)];
+        let choice = |text| params("status", text).choice("status", &words);
+        assert_eq!(choice("down").expect("one of them"), Some(2));
+        let refused = choice("Down").expect_err("words have one case").to_string();
+        assert_eq!(refused, r#"parameter "status" is "Down", but must be one of up, down"#);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_time_outside_of_the_calendar_or_an_answer_that_grows_with_it(text in "\\PC{0,300}") {
+            match time(&text) {
+                Ok(at) => prop_assert!(jiff::Timestamp::from_millisecond(at.expect("it was given")).is_ok()),
+                Err(problem) => prop_assert!(problem.to_string().chars().count() < 1_000),
+            }
+        }
+
+        #[test]
+        fn every_moment_of_the_calendar_is_read_as_it_is_written(
+            millis in jiff::Timestamp::MIN.as_millisecond()..jiff::Timestamp::MAX.as_millisecond(),
+        ) {
+            let text = jiff::Timestamp::from_millisecond(millis).expect("within").to_string();
+            prop_assert_eq!(time(&text).expect("a time"), Some(millis));
+        }
+    }
+}

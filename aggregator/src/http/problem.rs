@@ -121,3 +121,60 @@ pub(super) fn shown(text: &str) -> String {
 pub(super) fn agent_id(text: &str) -> Result<Uuid, Problem> {
     Uuid::try_parse(text).map_err(|_| Problem::NoAgent { id: shown(text) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::to_bytes;
+    use serde_json::Value;
+
+    /// Status, what is said, and whether it says when to come back.
+    async fn answer(problem: Problem) -> (u16, Value, bool) {
+        let response = problem.into_response();
+        let (status, comes_back) = (response.status().as_u16(), response.headers().contains_key(header::RETRY_AFTER));
+        let body = to_bytes(response.into_body(), 10_000).await.expect("small");
+        (status, serde_json::from_slice(&body).expect("JSON"), comes_back)
+    }
+
+    #[tokio::test]
+    async fn each_refusal_has_its_status_says_what_is_wrong_and_only_those_that_pass_say_when_to_come_back() {
+        let text = || "x".to_string();
+        let problems = [
+            (400, Problem::Parameter { name: "limit", value: text(), wanted: text() }),
+            (400, Problem::UnknownParameter { name: text(), known: &["limit"] }),
+            (400, Problem::Twice { name: "limit" }),
+            (400, Problem::Query),
+            (404, Problem::NoPath { path: text() }),
+            (404, Problem::NoAgent { id: text() }),
+            (405, Problem::Method { method: text() }),
+            (414, Problem::UrlTooLong { bytes: 9_000 }),
+            (503, Problem::Busy),
+            (503, Problem::TooSlow),
+            (503, Problem::Starting { why: "the head is restored" }),
+            (503, Problem::StoreAway),
+            (500, Problem::Defect),
+        ];
+        for (expected, problem) in problems {
+            let said = problem.to_string();
+            let (status, body, comes_back) = answer(problem).await;
+            assert_eq!((status, &body["error"], comes_back), (expected, &Value::from(said.as_str()), expected == 503));
+            let advice =
+                body.get("what_to_do").is_none_or(|advice| advice.as_str().is_some_and(|text| !text.is_empty()));
+            assert!(advice, "{said}: {body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_database_says_of_itself_is_for_the_log_alone() {
+        let bad = StoreError::BadRow { table: "alerts", problem: "S3CR3T".into() };
+        let (status, body, _) = answer(Problem::store(&bad)).await;
+        assert!(status == 500 && !body.to_string().contains("S3CR3T"), "{body}");
+    }
+
+    #[test]
+    fn a_text_is_repeated_as_far_as_it_is_short_and_never_cut_within_a_letter() {
+        assert_eq!((shown("é"), shown(&"é".repeat(1_000))), ("é".into(), "é".repeat(SHOWN_CHARS)));
+        let Err(Problem::NoAgent { id }) = agent_id(&"0".repeat(1_000)) else { panic!("no agent is called so") };
+        assert_eq!(id.len(), SHOWN_CHARS);
+    }
+}

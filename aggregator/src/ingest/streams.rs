@@ -154,3 +154,97 @@ impl Who {
         Self { run_id: hello.run_id, service: hello.service.clone(), instance: hello.instance.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::message::Position;
+    use proto::sample::Timestamp;
+    use std::time::Duration;
+
+    /// The hello of a start of agent 1's program, or of a copy of it.
+    fn hello(run: u128) -> Hello {
+        Hello {
+            agent_id: Uuid::from_u128(1),
+            service: "agenda".into(),
+            instance: format!("agenda-{run}"),
+            clinic_id: None,
+            interval: Duration::from_secs(1),
+            wall: Timestamp::ZERO,
+            monotonic: Duration::ZERO,
+            boot_id: "boot".into(),
+            agent_version: "0.1.0".into(),
+            run_id: Uuid::from_u128(run),
+            last: Position { epoch: 1, seq: 0 },
+        }
+    }
+
+    /// One that must have its place.
+    fn claimed(streams: &Streams, run: u128) -> Place {
+        streams.claim(&hello(run), &CancellationToken::new()).expect("nobody ended it")
+    }
+
+    fn is_let_in(streams: &Streams, run: u128) -> bool {
+        streams.claim(&hello(run), &CancellationToken::new()).is_ok()
+    }
+
+    #[test]
+    fn a_newer_stream_of_an_agent_ends_the_older_and_no_other_agents() {
+        let streams = Streams::default();
+        let other = Hello { agent_id: Uuid::from_u128(2), ..hello(7) };
+        let other = streams.claim(&other, &CancellationToken::new()).expect("it is alone");
+        let (older, newer) = (claimed(&streams, 7), claimed(&streams, 7));
+        let ended = [&other, &older, &newer].map(|place| place.stop.is_cancelled());
+        assert_eq!(ended, [false, true, false]);
+        let (mut old_acts, mut new_acts) = (false, false);
+        assert!(!streams.while_newest(&older, || old_acts = true) && streams.while_newest(&newer, || new_acts = true));
+        assert_eq!((old_acts, new_acts), (false, true));
+        streams.forget(&older);
+        assert!(streams.while_newest(&newer, || ()), "what is over takes nothing along");
+        streams.forget(&newer);
+        assert!(!streams.while_newest(&newer, || ()));
+    }
+
+    #[test]
+    fn a_stream_ends_with_the_phase_that_it_belongs_to() {
+        let (streams, phase) = (Streams::default(), CancellationToken::new());
+        let place = streams.claim(&hello(7), &phase).expect("it is alone");
+        phase.cancel();
+        assert!(place.stop.is_cancelled());
+    }
+
+    #[test]
+    fn who_was_ended_by_the_standing_stream_is_told_whose_it_is_until_that_one_leaves() {
+        let streams = Streams::default();
+        claimed(&streams, 1);
+        let second = claimed(&streams, 2);
+        let refused = streams.claim(&hello(1), &CancellationToken::new()).err();
+        assert_eq!(refused, Some(second.who.clone()));
+        assert!(!second.stop.is_cancelled(), "it stays");
+        // A network that flaps is one program, and lets nobody in whom it has ended.
+        let again = claimed(&streams, 2);
+        assert!(!is_let_in(&streams, 1));
+        streams.left(&second);
+        assert!(!is_let_in(&streams, 1), "an older stream of it has left, and not the standing one");
+        streams.left(&again);
+        assert!(is_let_in(&streams, 1));
+    }
+
+    #[test]
+    fn so_many_copies_are_told_apart_and_the_oldest_are_forgotten() {
+        let streams = Streams::default();
+        let copies = OUSTED_MAX as u128 + 1;
+        (0..=copies).for_each(|run| drop(claimed(&streams, run)));
+        assert!((1..copies).all(|run| !is_let_in(&streams, run)));
+        assert!(is_let_in(&streams, 0));
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_streams_and_again_when_one_is_over() {
+        let streams = Streams::with_room(2);
+        let (one, two) = (streams.room(), streams.room());
+        assert!(one.is_some() && two.is_some() && streams.room().is_none());
+        drop(one);
+        assert!(streams.room().is_some());
+    }
+}

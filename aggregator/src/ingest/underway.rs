@@ -61,3 +61,47 @@ impl Drop for Underway {
         self.count("abandoned");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meters::Meters;
+    use proptest::prelude::*;
+    use proto::telemetry::Telemetry;
+
+    /// What may become of a batch; `None` is that nobody says.
+    const FATES: [Option<Outcome>; 6] = [
+        Some(Outcome::Stored),
+        Some(Outcome::Replayed),
+        Some(Outcome::Unproven),
+        Some(Outcome::Refused),
+        Some(Outcome::Taken),
+        None,
+    ];
+    const WORDS: [&str; 6] = ["stored", "replayed", "unproven", "refused", "taken", "abandoned"];
+
+    proptest! {
+        #[test]
+        fn at_every_moment_each_batch_that_came_has_one_outcome_or_waits(
+            steps in prop::collection::vec((any::<bool>(), 0..10_usize, 0..FATES.len()), 0..100),
+        ) {
+            let meters = Meters::new(&Telemetry::default(), "sqlite").ingest;
+            let (mut waiting, mut outcomes, mut came) = (Vec::new(), [0; 6], 0);
+            for (comes, which, fate) in steps {
+                if comes || waiting.is_empty() {
+                    waiting.push(Underway::begin(&meters));
+                    came += 1;
+                } else {
+                    let batch = waiting.swap_remove(which % waiting.len());
+                    match FATES[fate] {
+                        Some(outcome) => batch.end(outcome),
+                        None => drop(batch),
+                    }
+                    outcomes[fate] += 1;
+                }
+                prop_assert_eq!(WORDS.map(|word| meters.batches.with_label_values(&[word]).get()), outcomes);
+                prop_assert_eq!((meters.received.get(), meters.waiting.get()), (came, waiting.len() as f64));
+            }
+        }
+    }
+}

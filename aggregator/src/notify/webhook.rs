@@ -144,6 +144,48 @@ mod tests {
     }
 
     #[test]
+    fn every_status_is_taken_or_refused_or_tried_again_and_only_what_may_pass_is_tried_again() {
+        let none = HeaderMap::new();
+        for status in 200..1_000 {
+            let delivery = judge(StatusCode::from_u16(status).expect("three digits"), &none);
+            let passes = matches!(status, 408 | 425 | 429 | 500..);
+            match delivery {
+                Delivery::Sent => assert!(status < 300, "{status}"),
+                Delivery::Retry { after, .. } => assert!(passes && after.is_none(), "{status}"),
+                Delivery::Refused { .. } => assert!(status >= 300 && !passes, "{status}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_wish_that_is_no_number_of_seconds_is_none() {
+        let asked = |text: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().expect("a header"))]);
+            retry_after(&headers).map(|after| after.as_secs())
+        };
+        assert_eq!(["0", " 7 ", "86400"].map(asked), [Some(0), Some(7), Some(86_400)]);
+        assert_eq!(
+            ["-1", "1.5", "soon", "", "Wed, 21 Oct 2026 07:28:00 GMT", "99999999999999999999"].map(asked),
+            [None; 6]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_hangs_up_without_an_answer_is_tried_again() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/hook", listener.local_addr().expect("bound"));
+        let hangs_up = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(stream);
+            }
+        });
+        let delivery = Webhook::new("webhook", Secret::new(url)).expect("a client").send(&row()).await;
+        hangs_up.abort();
+        assert_eq!(delivery, Delivery::Retry { reason: "network", after: None });
+    }
+
+    #[test]
     fn only_the_host_of_a_url_is_shown() {
         assert_eq!(host_of("https://user:pw@hooks.example:8443/T000/B000?x=y"), "https://hooks.example:8443");
         assert_eq!(host_of(r"https://hooks.example\S3CR3T"), "https://hooks.example");

@@ -60,3 +60,48 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str, health: &'static str) -> RuleView {
+        RuleView {
+            key: format!("g/{name}/0"),
+            file: "rules.yml".into(),
+            group: "g".into(),
+            name: name.into(),
+            query: "up == 0".into(),
+            hold: Duration::ZERO,
+            health,
+            last_error: None,
+            doubt: None,
+            evaluated_at: None,
+            state: Arc::new(RuleState::default()),
+        }
+    }
+
+    fn shown(rules: &[Arc<RuleView>]) -> Vec<(&str, &str)> {
+        rules.iter().map(|rule| (rule.name.as_str(), rule.health)).collect()
+    }
+
+    #[test]
+    fn an_update_changes_its_rule_alone_and_who_reads_keeps_what_was_shown_then() {
+        let board = Board::default();
+        board.set(vec![rule("A", "unknown"), rule("B", "unknown")]);
+        let before = board.get();
+        board.update(1, rule("B", "ok"));
+        assert_eq!(shown(&board.get()), [("A", "unknown"), ("B", "ok")]);
+        assert_eq!(shown(&before), [("A", "unknown"), ("B", "unknown")]);
+        assert!(Arc::ptr_eq(&before[0], &board.get()[0]), "what did not change is not copied");
+    }
+
+    #[test]
+    fn a_new_file_replaces_all_and_an_update_of_a_rule_that_is_gone_is_nothing() {
+        let board = Board::default();
+        board.set(vec![rule("A", "ok"), rule("B", "ok")]);
+        board.set(vec![rule("C", "unknown")]);
+        board.update(1, rule("B", "err"));
+        assert_eq!(shown(&board.get()), [("C", "unknown")]);
+    }
+}

@@ -27,3 +27,29 @@ impl Doubt {
         self.agents.insert(Unheard { service, instance });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_is_told_and_every_agent_is_noted_once() {
+        let mut doubt = Doubt::default();
+        assert!(doubt.why.is_none() && doubt.agents.is_empty());
+        let labels = Labels::try_new([("service", "agenda"), ("instance", "b"), ("disk", "sda")]).expect("legal");
+        doubt.over_gap(&labels, "corrupt");
+        doubt.unheard("agenda", "a");
+        doubt.unheard("agenda", "b");
+        assert_eq!(doubt.why.as_deref(), Some("records of agenda/b are missing: corrupt"));
+        let agents: Vec<_> =
+            doubt.agents.iter().map(|agent| (agent.service.as_str(), agent.instance.as_str())).collect();
+        assert_eq!(agents, [("agenda", "a"), ("agenda", "b")]);
+    }
+
+    #[test]
+    fn a_series_that_names_no_agent_is_doubted_under_no_name() {
+        let mut doubt = Doubt::default();
+        doubt.over_gap(&Labels::EMPTY, "spool_full");
+        assert_eq!(doubt.agents.into_iter().next(), Some(Unheard { service: String::new(), instance: String::new() }));
+    }
+}
