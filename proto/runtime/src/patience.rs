@@ -78,9 +78,9 @@ mod tests {
             self.patience.check(&mut Context::from_waker(&waker)).is_ok()
         }
 
-        fn writes(&mut self, written: Poll<io::Result<usize>>) {
+        fn writes(&mut self, written: &Poll<io::Result<usize>>) {
             let waker = Waker::from(self.woken.clone());
-            self.patience.note(&written, &mut Context::from_waker(&waker));
+            self.patience.note(written, &mut Context::from_waker(&waker));
         }
 
         fn wakes(&self) -> usize {
@@ -106,7 +106,7 @@ mod tests {
         for _ in 0..3 {
             sleep(FIRST.saturating_sub(MOMENT)).await;
             assert!(served.may_go_on());
-            served.writes(Poll::Ready(Ok(1)));
+            served.writes(&Poll::Ready(Ok(1)));
         }
         sleep(AGAIN.saturating_sub(MOMENT)).await;
         assert_eq!(served.wakes(), 0);
