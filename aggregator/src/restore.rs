@@ -41,7 +41,7 @@ pub async fn head(store: &dyn Store, live: &Live, now: Timestamp, ended_at: Time
     let mut restored = Restored::default();
     let mut known = Known::new();
     for row in store.load_schemas().await? {
-        let schema = SchemaBytes { id: row.schema_id, bytes: row.definition.into() };
+        let schema = SchemaBytes { id: row.schema_id, bytes: row.definition };
         match schema.decode() {
             Ok(decoded) => drop(known.entry(row.agent_id).or_default().insert(row.schema_id, Arc::new(decoded))),
             Err(error) => {

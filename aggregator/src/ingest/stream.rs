@@ -6,7 +6,7 @@
 //!
 //! Limits: `WINDOW_BATCHES`, [`SAY_MAX`].
 
-use super::admit::{Admission, Admitted};
+use super::admit::{Admission, Admitted, Carried};
 use super::refusal::{Away, refusal};
 use super::streams::Place;
 use super::underway::{Outcome, Underway};
@@ -37,7 +37,7 @@ const SAY_MAX: Duration = Duration::from_secs(30);
 /// What became of a batch, in the order of their arrival.
 enum Answer {
     /// The database has its place; the head gets it where it is new, then the agent its ack.
-    Committed { batch: Batch, committed: Stored, underway: Underway },
+    Committed { batch: Batch, carried: Carried, committed: Stored, underway: Underway },
     /// It will not be taken. If never, the gap in its place is durable.
     Refused { position: Option<Position>, why: Refused, gap: Option<(Batch, Stored)>, underway: Underway },
     /// The writer ended or the database will not take it: the stream ends, the agent keeps the batch.
@@ -104,8 +104,7 @@ impl<'a> Stream<'a> {
             return End::Gone;
         }
         self.service.meters.streams.inc();
-        let now = self.service.clock.monotonic();
-        let mut admission = Admission::new(self.place.agent_id, &self.place.who.service, now);
+        let mut admission = Admission::new(self.place.agent_id, &self.place.who.service);
         let mut pending = Pending::new();
         let mut end = None;
         let mut mute = false;
@@ -204,7 +203,7 @@ impl<'a> Stream<'a> {
             }
             Err(why) => return Ok((self.refuse_for_good(admission, position, why, underway).await?, None)),
         };
-        let Admitted { batch, row, restamped } = admitted;
+        let Admitted { batch, row, carried, restamped } = admitted;
         if restamped > 0 {
             self.service.meters.restamped.inc_by(restamped as u64);
             tracing::warn!(agent = %self.place.agent_id, passes = restamped, "passes from the future; the agent's clock is ahead");
@@ -212,7 +211,7 @@ impl<'a> Stream<'a> {
         let stored = self.store(row).await?;
         let answer = async move {
             match stored.await {
-                Ok(committed) => Answer::Committed { batch, committed, underway },
+                Ok(committed) => Answer::Committed { batch, carried, committed, underway },
                 Err(_) => Answer::Lost,
             }
         };
@@ -254,10 +253,10 @@ impl<'a> Stream<'a> {
     /// Shows and counts what became of a batch. Returns what the agent is told, or why the stream ends instead.
     fn take(&self, answer: Answer, admission: &mut Admission, line: Line) -> Result<ToAgent, End> {
         match answer {
-            Answer::Committed { batch, committed, underway } => {
+            Answer::Committed { batch, carried, committed, underway } => {
                 let position = batch.position;
-                if !matches!(committed, Stored::New(_)) {
-                    admission.repeat_schemas();
+                if matches!(committed, Stored::New(_)) {
+                    admission.stored(&carried);
                 }
                 // What an agent's own gaps tell in a place that is stored is not missing.
                 if committed == Stored::Taken && !batch.is_gap() {

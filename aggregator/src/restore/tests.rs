@@ -46,7 +46,7 @@ impl Aggregator {
             last: Position { epoch: 1, seq: 0 },
         });
         self.database.store.save_agent(&row).await.expect("it is there");
-        self.admissions.insert(agent_id, (Admission::new(agent_id, "agenda", Duration::ZERO), HashSet::new(), 0));
+        self.admissions.insert(agent_id, (Admission::new(agent_id, "agenda"), HashSet::new(), 0));
     }
 
     /// Agent `number` reports `values` of the series `names` as `source`.
@@ -62,6 +62,7 @@ impl Aggregator {
         raw.strip(known);
         let admitted = admission.admit(raw, 0, self.clock.wall(), self.clock.monotonic()).expect("it is fine");
         self.database.store.commit(&[admitted.row]).await.expect("it is there");
+        admission.stored(&admitted.carried);
         self.live.append(agent_id, &admitted.batch.frames);
     }
 
@@ -177,7 +178,7 @@ async fn a_batch_or_schema_that_cannot_be_read_costs_itself() {
         schemas: vec![crate::store::SchemaRow {
             agent_id: Uuid::from_u128(1),
             schema_id: SchemaId(seq),
-            definition: b"not what its id says".to_vec(),
+            definition: b"not what its id says".as_slice().into(),
         }],
         digest: Some(seq),
         gaps: Vec::new(),

@@ -469,7 +469,7 @@ mod tests {
     fn a_group_of_replays_changes_nothing() {
         let mut row = batch(1, 9, 3);
         let schema_id = SchemaId(u64::MAX);
-        row.schemas.push(super::super::SchemaRow { agent_id: row.agent_id, schema_id, definition: vec![1] });
+        row.schemas.push(super::super::SchemaRow { agent_id: row.agent_id, schema_id, definition: vec![1].into() });
         let rows = [row];
         let plan = plan(&rows, standing(3));
         assert_eq!(plan.stored, [Stored::Replay]);
