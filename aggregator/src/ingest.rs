@@ -179,7 +179,9 @@ impl IngestService {
         match end {
             End::Gone | End::Told => tracing::info!(agent = %place.agent_id, "stream ended"),
             End::Goodbye => self.keep_goodbye(place).await,
-            End::Ours(refusal) => tell(out, refusal),
+            End::Wrong(refusal) => tell(out, refusal),
+            // Here alone, so that an agent takes one turn however many of its batches were not taken.
+            End::Away(why) => tell(out, self.porter.send_away(why)),
         }
     }
 

@@ -65,8 +65,10 @@ pub(super) enum End {
     Goodbye,
     /// It was told what is wrong, and shall begin anew.
     Told,
-    /// We end: the agent shall come back.
-    Ours(Refusal),
+    /// It is to be told what is wrong.
+    Wrong(Refusal),
+    /// Nothing is wrong with it: it is to be told when to come back.
+    Away(Away),
 }
 
 /// See the module.
@@ -128,7 +130,7 @@ impl<'a> Stream<'a> {
                 },
                 // The only sign of its end while nothing is read, since a whole window waits for the database.
                 () = self.out.closed(), if line == Line::Stands => end = Some(End::Gone),
-                () = self.place.stop.cancelled(), if line == Line::Stands => end = Some(self.ends()),
+                () = self.place.stop.cancelled(), if line == Line::Stands => end = Some(End::Away(Away::StreamEnds)),
             }
             if line == Line::Stands && end.is_some() {
                 self.service.meters.streams.dec();
@@ -143,7 +145,6 @@ impl<'a> Stream<'a> {
         message: Option<Result<FromAgent, Status>>,
         admission: &mut Admission,
     ) -> Result<(Option<Owed>, Option<End>), End> {
-        let ours = |refusal| Err(End::Ours(refusal));
         match message {
             Some(Ok(FromAgent::Batch(raw))) => {
                 self.admit(admission, raw).await.map(|(answer, last)| (Some(answer), last))
@@ -162,10 +163,10 @@ impl<'a> Stream<'a> {
                 self.service.note_goodbye(self.place);
                 Err(End::Goodbye)
             }
-            Some(Ok(FromAgent::Unreadable { position: None, why })) => ours(self.service.turn_away(&why)),
+            Some(Ok(FromAgent::Unreadable { position: None, why })) => Err(End::Wrong(self.service.turn_away(&why))),
             Some(Ok(FromAgent::Hello(_))) => {
                 self.service.meters.refused.with_label_values(&["second_hello"]).inc();
-                ours(refusal(RefusalReason::UnacceptableAgent, None, "hello was said already"))
+                Err(End::Wrong(refusal(RefusalReason::UnacceptableAgent, None, "hello was said already")))
             }
             Some(Err(status)) => {
                 tracing::debug!(agent = %self.place.agent_id, %status, "stream broke");
@@ -225,7 +226,7 @@ impl<'a> Stream<'a> {
             () = self.out.closed() => return Err(End::Gone),
             () = self.place.stop.cancelled() => None,
         };
-        stored.ok_or_else(|| self.ends())
+        stored.ok_or(End::Away(Away::StreamEnds))
     }
 
     /// Hands a gap to the writer in the place of a batch, if it has one.
@@ -278,7 +279,7 @@ impl<'a> Stream<'a> {
                 underway.end(Outcome::Refused);
                 Ok(self.refuse(position, &why))
             }
-            Answer::Lost => Err(End::Ours(self.service.porter.send_away(Away::BatchNotTaken))),
+            Answer::Lost => Err(End::Away(Away::BatchNotTaken)),
         }
     }
 
@@ -295,11 +296,6 @@ impl<'a> Stream<'a> {
             () = tokio::time::sleep(SAY_MAX) => Err(End::Gone),
             () = self.place.stop.cancelled() => Err(End::Gone),
         }
-    }
-
-    /// We end, or a newer stream came.
-    fn ends(&self) -> End {
-        End::Ours(self.service.porter.send_away(Away::StreamEnds))
     }
 
     fn refuse(&self, position: Option<Position>, why: &Refused) -> ToAgent {
