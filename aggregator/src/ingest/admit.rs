@@ -11,7 +11,7 @@ use proto::convert::RawBatch;
 use proto::limits::{FUTURE_TOLERANCE, SERIES_PER_AGENT_MAX};
 use proto::message::Batch;
 use proto::refused::Refused;
-use proto::sample::{Frame, Schema, SchemaId, Timestamp};
+use proto::sample::{Frame, Schema, SchemaId, Timestamp, sampled};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,12 +160,6 @@ impl Admission {
         let definition = self.definitions.get(&schema_id)?.bytes.clone();
         Some(SchemaRow { agent_id: self.agent_id, schema_id, definition })
     }
-}
-
-/// The times of the oldest and the newest sample.
-fn sampled(frames: &[Frame]) -> Option<(Timestamp, Timestamp)> {
-    let times = || frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at);
-    times().min().zip(times().max())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! ```text
 //! last stored        places that stay empty: told by gaps, or unexplained         the batch
 //!   ──┴────────────────┴─────────────────────────────────────────────────────────────┴──► seq
-//!     └─ from_at: its newest sample                            until_at: its oldest sample, once one comes
+//!     └─ from_at: its newest sample                            until_at: its oldest sample, once one comes (`Missing::end`)
 //! ```
 
 use super::row::{schema_id_to_bigint, seq_to_bigint};
@@ -137,8 +137,8 @@ pub(super) struct GapEnd {
     pub(super) agent_id: Uuid,
     /// Gaps of a later epoch do not end by it.
     pub(super) generation: i64,
-    /// The oldest of them.
-    pub(super) at: Timestamp,
+    /// The oldest and the newest of them; see [`Missing::end`].
+    pub(super) sampled: (Timestamp, Timestamp),
 }
 
 /// What is stored in a place that is behind.
@@ -217,7 +217,7 @@ impl<'a> Judge<'a, '_> {
         if let Some((oldest_at, newest_at)) = entry.row.sampled {
             moved.oldest_at = moved.oldest_at.or(Some(oldest_at));
             moved.newest_at = Some(newest_at);
-            self.end_gaps(entry.stream.0, standing, oldest_at);
+            self.end_gaps(entry.stream.0, standing, (oldest_at, newest_at));
         }
         let noted_at = entry.row.received_at;
         let noted = |missing: &Missing| NewGap {
@@ -235,14 +235,14 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Something came at last: the agent's gaps before it end, those of the group and those that are stored.
-    fn end_gaps(&mut self, agent_id: Uuid, standing: &Standing, at: Timestamp) {
+    fn end_gaps(&mut self, agent_id: Uuid, standing: &Standing, sampled: (Timestamp, Timestamp)) {
         let Standing { generation, has_open_gaps, .. } = *standing;
         for gap in self.plan.gaps.iter_mut().filter(|gap| gap.stream.0 == agent_id && gap.generation <= generation) {
-            gap.missing.end(at);
+            gap.missing.end(sampled);
         }
         let is_same = |end: &GapEnd| end.agent_id == agent_id && end.generation == generation;
         if has_open_gaps && !self.plan.ends.iter().any(is_same) {
-            self.plan.ends.push(GapEnd { agent_id, generation, at });
+            self.plan.ends.push(GapEnd { agent_id, generation, sampled });
         }
     }
 }
@@ -327,11 +327,10 @@ impl NewGap {
 
     /// Begins where the stored gap begins that it goes on with.
     fn go_on_from(&mut self, standing: &Standing) {
-        let Missing { first_seq, reason, from_at, until_at, .. } = &self.missing;
+        let Missing { first_seq, reason, from_at, .. } = &self.missing;
         let adjoins = standing.last_seq.unsigned_abs().checked_add(1) == Some(*first_seq);
         if let Some(open) = &standing.open
             && adjoins
-            && until_at.is_none()
             && (&open.reason, &open.from_at) == (reason, from_at)
         {
             self.missing.first_seq = open.first_seq;
@@ -355,8 +354,8 @@ fn missing(last: i64, entry: Entry<'_>, from_at: Option<Timestamp>) -> Vec<Missi
     let rest = free.into_iter().map(|(first, last)| (first, last.min(entry.seq - 1), UNEXPLAINED));
     found.extend(rest.filter(|(first, last, _)| first <= last));
     found.sort_unstable_by_key(|(first, ..)| *first);
-    let until_at = entry.row.sampled.map(|(oldest_at, _)| oldest_at);
-    found.into_iter().map(|(first, last, reason)| Missing::new((first, last), reason, from_at, until_at)).collect()
+    let sampled = entry.row.sampled;
+    found.into_iter().map(|(first, last, reason)| Missing::new((first, last), reason, from_at, sampled)).collect()
 }
 
 /// Takes what `gap` says is lost from what is `free`.
@@ -397,157 +396,4 @@ fn note_schemas<'a>(schemas: &mut BTreeMap<(Uuid, i64), Definition<'a>>, batch: 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proto::message::Position;
-    use proto::sample::SchemaId;
-
-    fn ms(millis: i64) -> Timestamp {
-        Timestamp::from_millis(millis)
-    }
-
-    /// A batch with samples from `10 * seq` to `10 * seq + 5`.
-    fn batch(agent: u128, epoch: u128, seq: u64) -> BatchRow {
-        let at = i64::try_from(seq).unwrap_or(i64::MAX);
-        BatchRow {
-            agent_id: Uuid::from_u128(agent),
-            position: Position { epoch, seq },
-            received_at: ms(at),
-            payload: Vec::new(),
-            schemas: Vec::new(),
-            digest: Some(seq),
-            gaps: Vec::new(),
-            sampled: Some((ms(at.saturating_mul(10)), ms(at.saturating_mul(10).saturating_add(5)))),
-            events: Vec::new(),
-            service: String::new(),
-        }
-    }
-
-    fn gap(epoch: u128, first_seq: u64, last_seq: u64, reason: &str) -> Gap {
-        Gap { epoch, first_seq, last_seq, reason: reason.into() }
-    }
-
-    /// A batch that holds nothing but gaps.
-    fn gaps(seq: u64, gaps: Vec<Gap>) -> BatchRow {
-        BatchRow { digest: None, sampled: None, gaps, ..batch(1, 9, seq) }
-    }
-
-    fn standing(last_seq: i64) -> Standing {
-        Standing { last_seq, generation: 7, ..Standing::default() }
-    }
-
-    #[expect(clippy::needless_pass_by_value, reason = "each test makes one")]
-    fn plan(rows: &[BatchRow], standing: Standing) -> Plan<'_> {
-        let group = Group::try_new(rows).expect("fits");
-        group.plan(&group.streams.iter().map(|(stream, _)| (*stream, standing.clone())).collect())
-    }
-
-    /// First, last, reason, and the window's ends.
-    type Found<'a> = (u64, u64, &'a str, Option<i64>, Option<i64>);
-
-    /// What is missing.
-    fn found<'a>(plan: &'a Plan<'_>) -> Vec<Found<'a>> {
-        let at = |at: Option<Timestamp>| at.map(Timestamp::as_millis);
-        let gaps = plan.gaps.iter().map(|gap| &gap.missing);
-        gaps.map(|m| (m.first_seq, m.last_seq, m.reason.as_str(), at(m.from_at), at(m.until_at))).collect()
-    }
-
-    #[test]
-    fn a_group_is_judged_in_its_own_order() {
-        let rows = [batch(1, 9, 3), batch(1, 9, 3), batch(1, 9, 7), batch(2, 9, 1), batch(1, 9, 5)];
-        let plan = plan(&rows, standing(0));
-        let is_new: Vec<bool> = plan.stored.iter().map(|stored| matches!(stored, Stored::New(_))).collect();
-        assert_eq!(is_new, [true, false, true, true, false]);
-        assert_eq!(plan.fresh.iter().map(|entry| entry.place).collect::<Vec<_>>(), [0, 2, 3]);
-        assert_eq!(plan.behind.iter().map(|entry| entry.place).collect::<Vec<_>>(), [1, 4]);
-        assert_eq!(plan.moved.iter().map(|moved| moved.last_seq).collect::<Vec<_>>(), [7, 1]);
-        let lacks = [(1, 2, UNEXPLAINED, None, Some(30)), (4, 6, UNEXPLAINED, Some(35), Some(70))];
-        assert_eq!(found(&plan), lacks);
-    }
-
-    #[test]
-    fn a_group_of_replays_changes_nothing() {
-        let mut row = batch(1, 9, 3);
-        let schema_id = SchemaId(u64::MAX);
-        row.schemas.push(super::super::SchemaRow { agent_id: row.agent_id, schema_id, definition: vec![1].into() });
-        let rows = [row];
-        let plan = plan(&rows, standing(3));
-        assert_eq!(plan.stored, [Stored::Replay]);
-        assert!(plan.fresh.is_empty() && plan.moved.is_empty() && plan.schemas.is_empty() && plan.gaps.is_empty());
-    }
-
-    #[test]
-    fn one_number_that_does_not_fit_refuses_the_group() {
-        assert!(Group::try_new(&[batch(1, 9, 1), batch(1, 9, u64::MAX)]).is_err());
-    }
-
-    #[test]
-    fn each_number_is_missing_once_under_the_reason_that_is_told_first() {
-        let told =
-            vec![gap(9, 4, 6, "corrupt"), gap(9, 1, 9, "spool_full"), gap(9, 20, 30, "corrupt"), gap(8, 7, 7, "x")];
-        let rows = [gaps(12, told)];
-        let plan = plan(&rows, standing(2));
-        let reasons: Vec<_> = found(&plan).into_iter().map(|(first, last, reason, ..)| (first, last, reason)).collect();
-        assert_eq!(reasons, [(3, 3, "spool_full"), (4, 6, "corrupt"), (7, 9, "spool_full"), (10, 11, UNEXPLAINED)]);
-    }
-
-    #[test]
-    fn a_gaps_own_place_is_missing_and_that_of_a_batch_which_holds_more_is_not() {
-        let whole = gap(9, 0, u64::MAX, "corrupt");
-        let (alone, beside) = ([gaps(3, vec![whole.clone()])], [BatchRow { gaps: vec![whole], ..batch(1, 9, 3) }]);
-        assert_eq!(found(&plan(&alone, standing(0)))[..], [(1, 3, "corrupt", None, None)]);
-        assert_eq!(found(&plan(&beside, standing(0)))[..], [(1, 2, "corrupt", None, Some(30))]);
-        let turned = [gaps(1, vec![gap(9, u64::MAX, 0, "corrupt")])];
-        assert_eq!(found(&plan(&turned, standing(0)))[..], [], "it tells of nothing");
-    }
-
-    #[test]
-    fn a_gap_lies_between_the_samples_around_it_also_over_several_batches_and_epochs() {
-        let open = Standing { before_at: Some(ms(4)), has_open_gaps: true, ..standing(0) };
-        let rows = [gaps(2, vec![gap(9, 1, 2, "corrupt")]), gaps(3, vec![gap(9, 3, 3, "corrupt")]), batch(1, 9, 4)];
-        let found_open = plan(&rows[..2], open.clone());
-        assert_eq!(found(&found_open), [(1, 2, "corrupt", Some(4), None), (3, 3, "corrupt", Some(4), None)]);
-        assert!(found_open.ends.is_empty());
-        let closed = plan(&rows, open);
-        assert_eq!(found(&closed), [(1, 2, "corrupt", Some(4), Some(40)), (3, 3, "corrupt", Some(4), Some(40))]);
-        assert_eq!(closed.ends.iter().map(|end| (end.generation, end.at)).collect::<Vec<_>>(), [(7, ms(40))]);
-        assert_eq!((closed.moved[0].oldest_at, closed.moved[0].newest_at), (Some(ms(40)), Some(ms(45))));
-    }
-
-    #[test]
-    fn a_run_is_one_row_and_goes_on_from_the_stored_one_unless_that_ends() {
-        let open = |reason: &str| OpenGap { first_seq: 2, reason: reason.into(), from_at: Some(ms(4)) };
-        let after =
-            |reason| Standing { before_at: Some(ms(4)), has_open_gaps: true, open: Some(open(reason)), ..standing(5) };
-        let alone = |seq, reason| gaps(seq, vec![gap(9, seq, seq, reason)]);
-        let run = [alone(6, "refused"), alone(7, "refused"), alone(8, "corrupt"), alone(9, "corrupt")];
-        let joined = |rows: &[BatchRow], standing: Standing| {
-            let mut plan = plan(rows, standing.clone());
-            plan.join_gaps(&HashMap::from([((rows[0].agent_id, Uuid::from_u128(9)), standing)]));
-            found(&plan).into_iter().map(|(first, last, ..)| (first, last)).collect::<Vec<_>>()
-        };
-        assert_eq!(joined(&run, after("refused")), [(2, 7), (8, 9)]);
-        assert_eq!(joined(&run, after("corrupt")), [(6, 7), (8, 9)], "another reason");
-        assert_eq!(joined(&run[1..], after("refused")), [(6, 6), (7, 7), (8, 9)], "6 is unexplained");
-        let ended = [run[0].clone(), batch(1, 9, 7)];
-        assert_eq!(joined(&ended, after("refused")), [(6, 6)], "its row ends in this commit");
-    }
-
-    #[test]
-    fn a_window_whose_clock_ran_back_is_the_time_between_all_the_same() {
-        let rows = [batch(1, 9, 100), BatchRow { sampled: Some((ms(7), ms(8))), ..batch(1, 9, 102) }];
-        let standing = Standing { newest_at: Some(ms(500)), ..standing(99) };
-        assert_eq!(found(&plan(&rows, standing)), [(101, 101, UNEXPLAINED, Some(7), Some(1005))]);
-    }
-
-    #[test]
-    fn a_place_is_taken_where_something_else_stands_and_unproven_where_nothing_is_left() {
-        let rows = [batch(1, 9, 1), batch(1, 9, 2), batch(1, 9, 3), batch(1, 9, 4), gaps(5, vec![]), gaps(6, vec![])];
-        let mut plan = plan(&rows, standing(6));
-        let at = |seq| ((rows[0].agent_id, Uuid::from_u128(9)), seq);
-        let content = [(at(1), Held::Content(1)), (at(2), Held::Content(77)), (at(6), Held::Content(6))];
-        plan.compare(&content.into_iter().chain([(at(3), Held::Gap), (at(5), Held::Gap)]).collect());
-        let (replay, taken, unproven) = (Stored::Replay, Stored::Taken, Stored::Unproven);
-        assert_eq!(plan.stored, [replay.clone(), taken.clone(), taken.clone(), unproven, replay, taken]);
-    }
-}
+mod tests;
