@@ -1,7 +1,8 @@
 //! The contract of [`Store`]: each law is written once and holds on both databases.
 //!
-//! `batches`, `ledger`, `events`, `agents`, `rules` and `history` are the contract; `open_sqlite` and `open_postgres` are what each database adds: files
-//! and locks here, servers that stop and clinics there.
+//! `batches`, `ledger`, `events`, `agents`, `rules` and `history` are the contract; `open_sqlite`, `open_postgres` and
+//! `races_postgres` are what each database adds: files and locks here, servers that stop, clinics and other aggregators
+//! there.
 
 #[path = "store/agents.rs"]
 mod agents;
@@ -21,6 +22,8 @@ mod ledger;
 mod open_postgres;
 #[path = "store/open_sqlite.rs"]
 mod open_sqlite;
+#[path = "store/races_postgres.rs"]
+mod races_postgres;
 #[path = "store/rules.rs"]
 mod rules;
 
