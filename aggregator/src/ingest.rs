@@ -187,7 +187,9 @@ impl IngestService {
                 }
             }
             End::Goodbye => self.keep_goodbye(place).await,
-            End::Ours(refusal) => tell(out, refusal),
+            End::Wrong(refusal) => tell(out, refusal),
+            // Here alone, so that an agent takes one turn however many of its batches were not taken.
+            End::Away(why) => tell(out, self.porter.send_away(why)),
         }
     }
 

@@ -27,7 +27,7 @@ use own_clock::{difference_ms, ended_at};
 use proto::limits::CLOCK_TOLERANCE;
 use proto::message::{ClockReading, Hello, Position};
 use proto::name::MetricName;
-use proto::sample::{Frame, Schema, SchemaId, Timestamp};
+use proto::sample::{Frame, Schema, SchemaId, Timestamp, sampled};
 use runtime::clock::Clock;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -427,8 +427,8 @@ impl Inner {
             return Appended { unknown_agent: passes.map(|pass| pass.values.len()).sum(), ..total };
         };
         let origin = agent.origin();
-        if let Some(oldest) = frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at).min() {
-            self.gaps.end(&agent.row.service, &agent.row.instance, oldest);
+        if let Some(sampled) = sampled(frames) {
+            self.gaps.end(&agent.row.service, &agent.row.instance, sampled);
         }
         for frame in frames {
             total += self.head.append(&origin, frame);

@@ -1,9 +1,10 @@
 //! Notify: takes what the rules put into the outbox to the channels, in order, until each is accepted or refused.
 //!
 //! The outbox lies in SQL and is written in the transaction of the evaluation, so a notification that should be sent
-//! is sent at least once. It is sent twice only when we are killed between a channel's answer and its record: an answer
-//! that the database could not take is remembered, and nothing else is sent before it is recorded. A channel answers
-//! [`Delivery`]; retrying is a type.
+//! is sent at least once. An answer that the database could not take is remembered, and nothing else is sent before it is
+//! recorded; so it is sent twice only where a receiver took it and we do not know: its answer was an error, or came after
+//! the time that a channel has for it, or we ended before the answer was recorded, killed or in order while the database
+//! was away. A channel answers [`Delivery`]; retrying is a type.
 //! One task sends, and what is about an alert waits behind an earlier message about it that was put off: who hears of
 //! its end has heard of its beginning. Silences, grouping and escalation come before this stage; more channels stand
 //! beside `webhook`.
@@ -147,8 +148,13 @@ impl Notifier {
     /// Sends what is due, unless it is told to `stop`. Returns how long nothing will be.
     async fn round(&self, memory: &mut Memory, stop: &CancellationToken) -> Result<Duration, StoreError> {
         self.record(memory).await?;
-        if memory.put_off.is_none() {
-            memory.put_off = Some(self.load_put_off().await?);
+        match &mut memory.put_off {
+            // Those that were given up meanwhile leave nothing behind.
+            Some(put_off) => {
+                let now = self.clock.monotonic();
+                put_off.retain(|_, until| *until > now);
+            }
+            None => memory.put_off = Some(self.load_put_off().await?),
         }
         let mut horizon = self.clock.wall();
         loop {

@@ -34,6 +34,10 @@ pub struct Restored {
     pub unreadable: u64,
     /// Batches that lie in the future.
     pub ahead: u64,
+    /// Gaps that rules know of again.
+    pub gaps: u64,
+    /// Whether there were more, which are forgotten: a rule that reads over one of those takes what it finds for all.
+    pub gaps_cut: bool,
 }
 
 /// Fills the head with what came in its window before `now`, where the log ends at `ended_at` by its own clock.
@@ -41,7 +45,7 @@ pub async fn head(store: &dyn Store, live: &Live, now: Timestamp, ended_at: Time
     let mut restored = Restored::default();
     let mut known = Known::new();
     for row in store.load_schemas().await? {
-        let schema = SchemaBytes { id: row.schema_id, bytes: row.definition.into() };
+        let schema = SchemaBytes { id: row.schema_id, bytes: row.definition };
         match schema.decode() {
             Ok(decoded) => drop(known.entry(row.agent_id).or_default().insert(row.schema_id, Arc::new(decoded))),
             Err(error) => {
@@ -66,7 +70,7 @@ pub async fn head(store: &dyn Store, live: &Live, now: Timestamp, ended_at: Time
         tracing::warn!(ahead = ?ended_at.since(now), "the clock is behind the log; the head begins empty");
     } else {
         store.replay(now - HEAD_WINDOW, &mut each).await?;
-        live.restore_gaps(store.load_gaps(now - HEAD_WINDOW, GAPS_MAX).await?);
+        (restored.gaps, restored.gaps_cut) = gaps(store, live, now - HEAD_WINDOW, GAPS_MAX).await?;
     }
     live.restored();
     tracing::info!(
@@ -74,9 +78,24 @@ pub async fn head(store: &dyn Store, live: &Live, now: Timestamp, ended_at: Time
         samples = restored.samples,
         unreadable = restored.unreadable,
         ahead = restored.ahead,
+        gaps = restored.gaps,
         "head restored"
     );
     Ok(restored)
+}
+
+/// Gives the gaps since `since` to the rules, the newest `most`. Returns how many, and whether there were more.
+async fn gaps(store: &dyn Store, live: &Live, since: Timestamp, most: u32) -> Result<(u64, bool), StoreError> {
+    // One more tells whether there are more.
+    let mut gaps = store.load_gaps(since, most.saturating_add(1)).await?;
+    let is_cut = gaps.len() > most as usize;
+    if is_cut {
+        gaps.remove(0);
+        tracing::warn!(most, "more gaps than are restored; rules do not know of the oldest");
+    }
+    let count = gaps.len() as u64;
+    live.restore_gaps(gaps);
+    Ok((count, is_cut))
 }
 
 fn read(row: &BatchRow, known: &mut Known) -> Result<proto::message::Batch, Refused> {

@@ -23,6 +23,7 @@ mod url;
 
 pub use ledger::{EpochRow, GapRow, Ledger, LedgerQuery, Missing, News, ToldGap, UNEXPLAINED};
 
+use bytes::Bytes;
 use proto::event::Event;
 use proto::message::Position;
 use proto::sample::{SchemaId, Timestamp};
@@ -67,7 +68,7 @@ pub struct SchemaRow {
     /// xxh3-64 of `definition`.
     pub schema_id: SchemaId,
     /// The encoded schema.
-    pub definition: Vec<u8>,
+    pub definition: Bytes,
 }
 
 /// One batch to store.

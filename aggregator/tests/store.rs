@@ -1,7 +1,8 @@
 //! The contract of [`Store`]: each law is written once and holds on both databases.
 //!
-//! `batches`, `ledger`, `events`, `agents`, `rules` and `history` are the contract; `open_sqlite` and `open_postgres` are what each database adds: files
-//! and locks here, servers that stop and clinics there.
+//! `batches`, `ledger`, `events`, `agents`, `rules` and `history` are the contract; `open_sqlite`, `open_postgres` and
+//! `races_postgres` are what each database adds: files and locks here, servers that stop, clinics and other aggregators
+//! there.
 
 #[path = "store/agents.rs"]
 mod agents;
@@ -21,6 +22,8 @@ mod ledger;
 mod open_postgres;
 #[path = "store/open_sqlite.rs"]
 mod open_sqlite;
+#[path = "store/races_postgres.rs"]
+mod races_postgres;
 #[path = "store/rules.rs"]
 mod rules;
 
@@ -84,6 +87,9 @@ contract! {
         a_gap_is_stored_with_its_batch_and_ends_by_the_next_sample,
         a_gap_before_a_new_epoch_begins_with_the_newest_sample_of_the_one_before,
         an_older_epochs_samples_do_not_end_the_gap_of_a_newer_one,
+        gaps_of_two_epochs_end_in_one_group_each_by_the_first_sample_after_it,
+        a_run_of_losses_is_cut_where_samples_of_another_epoch_came_in_between,
+        a_stored_gap_has_the_time_of_what_was_lost_although_a_slow_pass_began_before_it,
         an_older_epoch_that_goes_on_is_told,
         each_number_is_stored_or_missing_once,
         a_ledger_is_read_by_time_and_cut_at_its_limit,

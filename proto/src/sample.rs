@@ -177,6 +177,12 @@ impl Frame {
     }
 }
 
+/// The times of the oldest and the newest sample; `None` where there is none.
+pub fn sampled(frames: &[Frame]) -> Option<(Timestamp, Timestamp)> {
+    let times = || frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at);
+    times().min().zip(times().max())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,11 +7,11 @@ use super::missing::gaps_to_store;
 pub use crate::store::SCHEMA_REFRESH;
 use crate::store::{BatchRow, SchemaRow};
 use bytes::Bytes;
-use proto::convert::{RawBatch, SchemaBytes};
+use proto::convert::RawBatch;
 use proto::limits::{FUTURE_TOLERANCE, SERIES_PER_AGENT_MAX};
 use proto::message::Batch;
 use proto::refused::Refused;
-use proto::sample::{Frame, Schema, SchemaId, Timestamp};
+use proto::sample::{Frame, Schema, SchemaId, Timestamp, sampled};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,21 @@ pub struct Admission {
     service: String,
     known: HashMap<SchemaId, Arc<Schema>>,
     /// What SQL must have of `known`.
-    definitions: HashMap<SchemaId, SchemaBytes>,
-    refreshed_at: Duration,
-    /// The next row carries every definition: some were defined by a batch that was not stored.
-    repeat: bool,
+    definitions: HashMap<SchemaId, Definition>,
+}
+
+/// A schema as it was defined, and whether SQL has it.
+struct Definition {
+    bytes: Bytes,
+    /// When the newest row that carried it and was stored was admitted, monotonic; `None` where none was stored yet.
+    stored_at: Option<Duration>,
+}
+
+/// The schemas that a row carries, for [`Admission::stored`].
+#[derive(Debug)]
+pub struct Carried {
+    schemas: Vec<SchemaId>,
+    at: Duration,
 }
 
 /// A batch on its way to the database.
@@ -39,15 +50,16 @@ pub struct Admitted {
     pub batch: Batch,
     /// What the database gets.
     pub row: BatchRow,
+    /// What the row carries beside the batch.
+    pub carried: Carried,
     /// Passes that were moved to the time of their arrival.
     pub restamped: usize,
 }
 
 impl Admission {
-    /// For a stream of `agent_id`, which watches `service`, that begins at the monotonic time `now`.
-    pub fn new(agent_id: Uuid, service: &str, now: Duration) -> Self {
-        let (known, definitions) = (HashMap::new(), HashMap::new());
-        Self { agent_id, service: service.into(), known, definitions, refreshed_at: now, repeat: false }
+    /// For a stream of `agent_id`, which watches `service`.
+    pub fn new(agent_id: Uuid, service: &str) -> Self {
+        Self { agent_id, service: service.into(), known: HashMap::new(), definitions: HashMap::new() }
     }
 
     /// Checks a batch that came at `wall`, and moves its times back by `ahead_ms`, by which its agent's clock is ahead.
@@ -63,9 +75,14 @@ impl Admission {
         admitted
     }
 
-    /// Stores every schema of this stream with the next batch: one that came with a replay was not stored.
-    pub fn repeat_schemas(&mut self) {
-        self.repeat = true;
+    /// A row is stored, and is new: what it carried need not be carried again before [`SCHEMA_REFRESH`] is over. Until
+    /// then every batch carries what it refers to: one that turns out a replay, or whose place is taken, stores nothing.
+    pub fn stored(&mut self, carried: &Carried) {
+        for id in &carried.schemas {
+            if let Some(definition) = self.definitions.get_mut(id) {
+                definition.stored_at = definition.stored_at.max(Some(carried.at));
+            }
+        }
     }
 
     fn try_admit(
@@ -82,51 +99,50 @@ impl Admission {
         }
         let restamped = raw.restamp_future(wall + FUTURE_TOLERANCE, wall);
         let resolved = raw.resolve(&mut self.known);
-        let defined = self.note_definitions(raw);
-        let batch = resolved.inspect_err(|_| self.repeat |= !defined.is_empty())?;
+        self.note_definitions(raw);
+        let batch = resolved?;
         let series: usize = batch.frames.iter().map(|frame| frame.schema.series.len()).sum();
         if series > SERIES_PER_AGENT_MAX {
-            self.repeat |= !defined.is_empty();
             let source_name = batch.frames.first().map_or_else(String::new, |frame| frame.schema.source.clone());
             return Err(Refused::TooManySeries { source_name, series });
         }
         let is_moved = ahead_ms != 0 || restamped > 0;
         let payload = if is_moved { raw.to_log()? } else { sent.to_log()? };
+        let carried = self.carried(&batch.frames, now);
         let row = BatchRow {
             agent_id: self.agent_id,
             position: batch.position,
             received_at: wall,
             payload,
-            schemas: self.schemas_to_store(&defined, now),
+            schemas: carried.schemas.iter().filter_map(|id| self.schema_row(*id)).collect(),
             digest: (!batch.is_gap()).then(|| sent.digest()),
             gaps: gaps_to_store(&batch),
             sampled: sampled(&batch.frames),
             events: batch.events.clone(),
             service: self.service.clone(),
         };
-        Ok(Admitted { batch, row, restamped })
+        Ok(Admitted { batch, row, carried, restamped })
     }
 
     /// Keeps the definitions that the batch brought and that were found good, whatever becomes of the batch: the next
-    /// ones may refer to them. Returns which.
-    fn note_definitions(&mut self, raw: &RawBatch) -> Vec<SchemaId> {
-        let mut defined = Vec::new();
+    /// ones may refer to them.
+    fn note_definitions(&mut self, raw: &RawBatch) {
         for schema in raw.schemas().filter(|schema| self.known.contains_key(&schema.id)) {
-            defined.push(schema.id);
             // A copy, so that it does not hold the whole message.
-            let bytes = || SchemaBytes { id: schema.id, bytes: Bytes::copy_from_slice(&schema.bytes) };
+            let bytes = || Definition { bytes: Bytes::copy_from_slice(&schema.bytes), stored_at: None };
             self.definitions.entry(schema.id).or_insert_with(bytes);
         }
-        defined
     }
 
-    fn schemas_to_store(&mut self, defined: &[SchemaId], now: Duration) -> Vec<SchemaRow> {
-        if self.repeat || now.saturating_sub(self.refreshed_at) >= SCHEMA_REFRESH {
-            self.repeat = false;
-            self.refreshed_at = now;
-            return self.definitions.values().map(|schema| self.schema_row(schema)).collect();
-        }
-        defined.iter().filter_map(|id| self.definitions.get(id)).map(|schema| self.schema_row(schema)).collect()
+    /// What `frames` refer to and SQL has not, or has not lately.
+    fn carried(&self, frames: &[Frame], now: Duration) -> Carried {
+        let lately = |at: Duration| now.saturating_sub(at) < SCHEMA_REFRESH;
+        let is_stored =
+            |id: &SchemaId| self.definitions.get(id).is_some_and(|known| known.stored_at.is_some_and(lately));
+        let mut schemas: Vec<_> = frames.iter().map(|frame| frame.schema_id).filter(|id| !is_stored(id)).collect();
+        schemas.sort_unstable();
+        schemas.dedup();
+        Carried { schemas, at: now }
     }
 
     /// When the stream has told too much of itself, only what `frames` use stays.
@@ -140,22 +156,17 @@ impl Admission {
         }
     }
 
-    fn schema_row(&self, schema: &SchemaBytes) -> SchemaRow {
-        SchemaRow { agent_id: self.agent_id, schema_id: schema.id, definition: schema.bytes.to_vec() }
+    fn schema_row(&self, schema_id: SchemaId) -> Option<SchemaRow> {
+        let definition = self.definitions.get(&schema_id)?.bytes.clone();
+        Some(SchemaRow { agent_id: self.agent_id, schema_id, definition })
     }
-}
-
-/// The times of the oldest and the newest sample.
-fn sampled(frames: &[Frame]) -> Option<(Timestamp, Timestamp)> {
-    let times = || frames.iter().flat_map(|frame| &frame.passes).map(|pass| pass.at);
-    times().min().zip(times().max())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::ToldGap;
-    use proto::convert::encode_record;
+    use proto::convert::{SchemaBytes, encode_record};
     use proto::message::Position;
     use proto::name::SeriesKey;
     use proto::sample::{Gap, Kind, Pass, SeriesDef};
@@ -171,22 +182,43 @@ mod tests {
     }
 
     fn admission() -> Admission {
-        Admission::new(Uuid::from_u128(7), "agenda", Duration::ZERO)
+        Admission::new(Uuid::from_u128(7), "agenda")
     }
 
     const WALL: Timestamp = Timestamp::from_millis(1_000_000);
 
     #[test]
-    fn a_schema_is_stored_with_the_batch_that_defines_it_and_again_every_hour() {
+    fn a_schema_comes_with_each_batch_that_refers_to_it_until_one_is_stored_and_again_every_hour() {
         let (mut admission, mut sent) = (admission(), HashSet::new());
-        let mut schemas = |seq, now| {
-            let raw = raw(seq, 1, &mut sent);
-            admission.admit(raw, 0, WALL, now).expect("fine").row.schemas.len()
+        let mut schemas = |seq, now, is_stored: bool| {
+            let admitted = admission.admit(raw(seq, 1, &mut sent), 0, WALL, now).expect("fine");
+            if is_stored {
+                admission.stored(&admitted.carried);
+            }
+            admitted.row.schemas.len()
         };
-        assert_eq!(schemas(1, Duration::ZERO), 1);
-        assert_eq!(schemas(2, Duration::from_secs(60)), 0);
-        assert_eq!(schemas(3, SCHEMA_REFRESH), 1);
-        assert_eq!(schemas(4, SCHEMA_REFRESH + Duration::from_secs(1)), 0);
+        let (second, end) = (Duration::from_secs(1), SCHEMA_REFRESH + Duration::from_secs(60));
+        assert_eq!(schemas(1, Duration::ZERO, false), 1);
+        assert_eq!(schemas(2, Duration::from_secs(60), true), 1);
+        assert_eq!(schemas(3, Duration::from_secs(61), true), 0, "it is stored, and this one carried nothing");
+        assert_eq!(schemas(4, end.saturating_sub(second), true), 0);
+        assert_eq!(schemas(5, end, false), 1);
+        assert_eq!(schemas(6, end + second, true), 1, "the one before was not stored");
+        assert_eq!(schemas(7, end + 2 * second, true), 0);
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_counts_from_when_its_row_was_admitted() {
+        let (mut admission, mut sent) = (admission(), HashSet::new());
+        let mut admit =
+            |admission: &mut Admission, seq, now| admission.admit(raw(seq, 1, &mut sent), 0, WALL, now).expect("fine");
+        let first = admit(&mut admission, 1, Duration::ZERO);
+        let second = admit(&mut admission, 2, Duration::from_secs(1));
+        // The database was away for an hour meanwhile; of two answers the newer row's counts, whichever comes last.
+        admission.stored(&second.carried);
+        admission.stored(&first.carried);
+        assert_eq!(admit(&mut admission, 3, SCHEMA_REFRESH).row.schemas.len(), 0);
+        assert_eq!(admit(&mut admission, 4, SCHEMA_REFRESH + Duration::from_secs(1)).row.schemas.len(), 1);
     }
 
     #[test]
@@ -195,7 +227,7 @@ mod tests {
         let admitted = admission.admit(raw(1, 5, &mut HashSet::new()), 0, WALL, Duration::ZERO).expect("fine");
         let mut known = HashMap::new();
         for row in &admitted.row.schemas {
-            let schema = SchemaBytes { id: row.schema_id, bytes: row.definition.clone().into() };
+            let schema = SchemaBytes { id: row.schema_id, bytes: row.definition.clone() };
             known.insert(row.schema_id, Arc::new(schema.decode().expect("decodes")));
         }
         let read = RawBatch::from_record(&admitted.row.payload, admitted.row.position).expect("reads back");
@@ -295,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_refused_or_replayed_batch_defined_is_stored_with_the_next_row() {
+    fn what_a_refused_batch_defined_is_stored_with_the_next_row_that_refers_to_it() {
         let mut admission = admission();
         let (schema, mut pass) = wide(1);
         pass.values.pop();
@@ -303,10 +335,11 @@ mod tests {
         let mut defined = HashSet::from([schema.id]);
         let mut next = of(2, &[wide(1)]);
         next.strip(&mut defined);
-        let row = admission.admit(next.clone(), 0, WALL, Duration::ZERO).expect("the stream knows it").row;
+        let gap = RawBatch::for_gap(&Gap { epoch: 1, first_seq: 1, last_seq: 1, reason: "refused".into() });
+        let gap = admission.admit(gap, 0, WALL, Duration::ZERO).expect("fine");
+        assert!(gap.row.schemas.is_empty(), "it refers to none");
+        admission.stored(&gap.carried);
+        let row = admission.admit(next, 0, WALL, Duration::ZERO).expect("the stream knows it").row;
         assert_eq!(row.schemas.iter().map(|row| row.schema_id).collect::<Vec<_>>(), [schema.id]);
-        assert!(admission.admit(next.clone(), 0, WALL, Duration::ZERO).expect("fine").row.schemas.is_empty());
-        admission.repeat_schemas();
-        assert_eq!(admission.admit(next, 0, WALL, Duration::ZERO).expect("fine").row.schemas.len(), 1);
     }
 }

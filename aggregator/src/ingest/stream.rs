@@ -6,7 +6,7 @@
 //!
 //! Limits: `WINDOW_BATCHES`, [`SAY_MAX`].
 
-use super::admit::{Admission, Admitted};
+use super::admit::{Admission, Admitted, Carried};
 use super::lines::LogLine;
 use super::refusal::{Away, refusal};
 use super::streams::Place;
@@ -38,7 +38,7 @@ const SAY_MAX: Duration = Duration::from_secs(30);
 /// What became of a batch, in the order of their arrival.
 enum Answer {
     /// The database has its place; the head gets it where it is new, then the agent its ack.
-    Committed { batch: Batch, committed: Stored, underway: Underway },
+    Committed { batch: Batch, carried: Carried, committed: Stored, underway: Underway },
     /// It will not be taken. If never, the gap in its place is durable.
     Refused { position: Option<Position>, why: Refused, gap: Option<(Batch, Stored)>, underway: Underway },
     /// The writer ended or the database will not take it: the stream ends, the agent keeps the batch.
@@ -66,8 +66,10 @@ pub(super) enum End {
     Goodbye,
     /// It was told what is wrong, and shall begin anew.
     Told,
-    /// We end: the agent shall come back.
-    Ours(Refusal),
+    /// It is to be told what is wrong.
+    Wrong(Refusal),
+    /// Nothing is wrong with it: it is to be told when to come back.
+    Away(Away),
 }
 
 /// See the module.
@@ -105,8 +107,7 @@ impl<'a> Stream<'a> {
             return End::Gone;
         }
         self.service.meters.streams.inc();
-        let now = self.service.clock.monotonic();
-        let mut admission = Admission::new(self.place.agent_id, &self.place.who.service, now);
+        let mut admission = Admission::new(self.place.agent_id, &self.place.who.service);
         let mut pending = Pending::new();
         let mut end = None;
         let mut mute = false;
@@ -130,7 +131,7 @@ impl<'a> Stream<'a> {
                 },
                 // The only sign of its end while nothing is read, since a whole window waits for the database.
                 () = self.out.closed(), if line == Line::Stands => end = Some(End::Gone),
-                () = self.place.stop.cancelled(), if line == Line::Stands => end = Some(self.ends()),
+                () = self.place.stop.cancelled(), if line == Line::Stands => end = Some(End::Away(Away::StreamEnds)),
             }
             if line == Line::Stands && end.is_some() {
                 self.service.meters.streams.dec();
@@ -145,7 +146,6 @@ impl<'a> Stream<'a> {
         message: Option<Result<FromAgent, Status>>,
         admission: &mut Admission,
     ) -> Result<(Option<Owed>, Option<End>), End> {
-        let ours = |refusal| Err(End::Ours(refusal));
         match message {
             Some(Ok(FromAgent::Batch(raw))) => {
                 self.admit(admission, raw).await.map(|(answer, last)| (Some(answer), last))
@@ -164,10 +164,10 @@ impl<'a> Stream<'a> {
                 self.service.note_goodbye(self.place);
                 Err(End::Goodbye)
             }
-            Some(Ok(FromAgent::Unreadable { position: None, why })) => ours(self.service.turn_away(&why)),
+            Some(Ok(FromAgent::Unreadable { position: None, why })) => Err(End::Wrong(self.service.turn_away(&why))),
             Some(Ok(FromAgent::Hello(_))) => {
                 self.service.meters.refused.with_label_values(&["second_hello"]).inc();
-                ours(refusal(RefusalReason::UnacceptableAgent, None, "hello was said already"))
+                Err(End::Wrong(refusal(RefusalReason::UnacceptableAgent, None, "hello was said already")))
             }
             Some(Err(status)) => {
                 tracing::debug!(agent = %self.place.agent_id, %status, "stream broke");
@@ -205,7 +205,7 @@ impl<'a> Stream<'a> {
             }
             Err(why) => return Ok((self.refuse_for_good(admission, position, why, underway).await?, None)),
         };
-        let Admitted { batch, row, restamped } = admitted;
+        let Admitted { batch, row, carried, restamped } = admitted;
         if restamped > 0 {
             self.service.meters.restamped.inc_by(restamped as u64);
             if self.service.lines.has_room(LogLine::Restamped) {
@@ -215,7 +215,7 @@ impl<'a> Stream<'a> {
         let stored = self.store(row).await?;
         let answer = async move {
             match stored.await {
-                Ok(committed) => Answer::Committed { batch, committed, underway },
+                Ok(committed) => Answer::Committed { batch, carried, committed, underway },
                 Err(_) => Answer::Lost,
             }
         };
@@ -229,7 +229,7 @@ impl<'a> Stream<'a> {
             () = self.out.closed() => return Err(End::Gone),
             () = self.place.stop.cancelled() => None,
         };
-        stored.ok_or_else(|| self.ends())
+        stored.ok_or(End::Away(Away::StreamEnds))
     }
 
     /// Hands a gap to the writer in the place of a batch, if it has one.
@@ -257,10 +257,10 @@ impl<'a> Stream<'a> {
     /// Shows and counts what became of a batch. Returns what the agent is told, or why the stream ends instead.
     fn take(&self, answer: Answer, admission: &mut Admission, line: Line) -> Result<ToAgent, End> {
         match answer {
-            Answer::Committed { batch, committed, underway } => {
+            Answer::Committed { batch, carried, committed, underway } => {
                 let position = batch.position;
-                if !matches!(committed, Stored::New(_)) {
-                    admission.repeat_schemas();
+                if matches!(committed, Stored::New(_)) {
+                    admission.stored(&carried);
                 }
                 // What an agent's own gaps tell in a place that is stored is not missing.
                 if committed == Stored::Taken && !batch.is_gap() {
@@ -282,7 +282,7 @@ impl<'a> Stream<'a> {
                 underway.end(Outcome::Refused);
                 Ok(self.refuse(position, &why))
             }
-            Answer::Lost => Err(End::Ours(self.service.porter.send_away(Away::BatchNotTaken))),
+            Answer::Lost => Err(End::Away(Away::BatchNotTaken)),
         }
     }
 
@@ -299,11 +299,6 @@ impl<'a> Stream<'a> {
             () = tokio::time::sleep(SAY_MAX) => Err(End::Gone),
             () = self.place.stop.cancelled() => Err(End::Gone),
         }
-    }
-
-    /// We end, or a newer stream came.
-    fn ends(&self) -> End {
-        End::Ours(self.service.porter.send_away(Away::StreamEnds))
     }
 
     fn refuse(&self, position: Option<Position>, why: &Refused) -> ToAgent {

@@ -43,11 +43,11 @@ impl Gaps {
         }
     }
 
-    /// A sample of `at` came: the gaps before it end.
-    pub(super) fn end(&mut self, service: &str, instance: &str, at: Timestamp) {
+    /// Samples came, of which these are the times of the oldest and the newest: the gaps before them end.
+    pub(super) fn end(&mut self, service: &str, instance: &str, sampled: (Timestamp, Timestamp)) {
         if let Some(of_name) = self.0.get_mut(service).and_then(|instances| instances.get_mut(instance)) {
             for noted in of_name {
-                noted.missing.end(at);
+                noted.missing.end(sampled);
             }
         }
     }
@@ -169,8 +169,16 @@ mod tests {
         let mut gaps = Gaps::default();
         gaps.note("agenda", "a", gap(None, None), ms(20));
         assert!(touches(&gaps, -1_000, -999) && touches(&gaps, 1_000, 2_000));
-        gaps.end("agenda", "a", ms(1_500));
+        gaps.end("agenda", "a", (ms(1_500), ms(1_600)));
         assert!(touches(&gaps, 1_000, 2_000) && !touches(&gaps, 1_500, 2_000));
+    }
+
+    #[test]
+    fn a_gap_has_the_time_of_what_was_lost_although_the_samples_after_it_begin_before_it() {
+        let mut gaps = Gaps::default();
+        gaps.note("agenda", "a", gap(Some(1_100), None), ms(1_200));
+        gaps.end("agenda", "a", (ms(950), ms(1_300)));
+        assert!(touches(&gaps, 1_200, 1_250) && !touches(&gaps, 1_300, 2_000));
     }
 
     #[test]

@@ -518,3 +518,20 @@ async fn a_message_that_was_given_up_while_it_was_sent_has_one_outcome() {
     post.notifier.record(&mut post.memory).await.expect("it answers");
     assert_eq!((post.finished("sent").await, post.finished("outbox_full").await), (0, 1));
 }
+
+#[tokio::test]
+async fn what_was_given_up_is_not_remembered_as_put_off() {
+    let mut post = Post::new().await;
+    post.answers(503, 50).await;
+    post.answers(200, 1_000).await;
+    for n in 0..50 {
+        post.make(&format!("A-{n}"), "fires").await;
+    }
+    post.round().await;
+    assert_eq!(post.memory.put_off.as_ref().map(HashMap::len), Some(50));
+    // As where ten thousand newer ones wait.
+    post.database.store.shed_outbox(0, post.clock.wall()).await.expect("it is there");
+    post.clock.advance(WAIT_MAX);
+    post.round().await;
+    assert_eq!(post.memory.put_off.as_ref().map(HashMap::len), Some(0));
+}

@@ -6,8 +6,8 @@ use crate::ingest::tests::fixture::{Database, Weather};
 use crate::store::Pulse;
 use proto::convert::encode_record;
 use proto::message::{Hello, Position};
-use proto::name::SeriesKey;
-use proto::sample::{Kind, Pass, SeriesDef};
+use proto::name::{Labels, SeriesKey};
+use proto::sample::{Gap, Kind, Pass, SeriesDef};
 use runtime::clock::{Clock, ManualClock};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Aggregator {
             last: Position { epoch: 1, seq: 0 },
         });
         self.database.store.save_agent(&row).await.expect("it is there");
-        self.admissions.insert(agent_id, (Admission::new(agent_id, "agenda", Duration::ZERO), HashSet::new(), 0));
+        self.admissions.insert(agent_id, (Admission::new(agent_id, "agenda"), HashSet::new(), 0));
     }
 
     /// Agent `number` reports `values` of the series `names` as `source`.
@@ -62,6 +62,7 @@ impl Aggregator {
         raw.strip(known);
         let admitted = admission.admit(raw, 0, self.clock.wall(), self.clock.monotonic()).expect("it is fine");
         self.database.store.commit(&[admitted.row]).await.expect("it is there");
+        admission.stored(&admitted.carried);
         self.live.append(agent_id, &admitted.batch.frames);
     }
 
@@ -177,7 +178,7 @@ async fn a_batch_or_schema_that_cannot_be_read_costs_itself() {
         schemas: vec![crate::store::SchemaRow {
             agent_id: Uuid::from_u128(1),
             schema_id: SchemaId(seq),
-            definition: b"not what its id says".to_vec(),
+            definition: b"not what its id says".as_slice().into(),
         }],
         digest: Some(seq),
         gaps: Vec::new(),
@@ -254,5 +255,55 @@ async fn a_restart_after_the_clock_was_set_back_reads_what_came_since_and_not_wh
     ours.clock.advance(Duration::from_secs(1));
     let now = ours.clock.wall();
     ours.database.store.save_pulse(Pulse { alive_at: now, trusted_at: now }).await.expect("it is there");
-    assert_eq!(ours.restart().await, Restored { batches: 1, samples: 1, ahead: 1, unreadable: 0 });
+    assert_eq!(ours.restart().await, Restored { batches: 1, samples: 1, ahead: 1, ..Restored::default() });
+}
+
+impl Aggregator {
+    /// Agent `number` lost a batch.
+    async fn lose(&mut self, number: u128) {
+        let (admission, _, seq) = self.admissions.get_mut(&Uuid::from_u128(number)).expect("it said hello");
+        *seq += 1;
+        let gap = Gap { epoch: 1, first_seq: *seq, last_seq: *seq, reason: "corrupt".into() };
+        let gap = RawBatch::for_gap(&gap);
+        let row = admission.admit(gap, 0, self.clock.wall(), self.clock.monotonic()).expect("it is fine").row;
+        self.database.store.commit(&[row]).await.expect("it is there");
+    }
+
+    /// Whether rules know of a gap of agent `number` in the second after `from`.
+    fn knows_of_gap(&self, number: u128, from: Timestamp) -> bool {
+        let instance = format!("agenda-{number}");
+        let labels = Labels::try_new([("service", "agenda"), ("instance", instance.as_str())]).expect("legal");
+        let until = from + Duration::from_secs(1);
+        self.live.look(|glance| glance.gaps.overlaps(&labels, from, until).is_some())
+    }
+}
+
+#[tokio::test]
+async fn a_gap_after_the_newest_sample_is_open_after_a_restart() {
+    let mut ours = Aggregator::new().await;
+    ours.hello(1).await;
+    ours.send(1, "host", &["cpu"], &[1.0]).await;
+    let newest = ours.clock.wall();
+    ours.lose(1).await;
+    ours.clock.advance(Duration::from_secs(1));
+    ours.restart().await;
+    assert!(ours.knows_of_gap(1, newest), "no sample of before it has ended it");
+}
+
+#[tokio::test]
+async fn of_more_gaps_than_are_restored_the_newest_are_and_it_is_told() {
+    let mut ours = Aggregator::new().await;
+    for number in 1..=3 {
+        ours.hello(number).await;
+        ours.send(number, "host", &["cpu"], &[1.0]).await;
+        ours.clock.advance(Duration::from_secs(1));
+        ours.lose(number).await;
+    }
+    assert_eq!(ours.restart().await, Restored { batches: 6, samples: 3, gaps: 3, ..Restored::default() });
+    assert_eq!([1, 2, 3].map(|number| ours.knows_of_gap(number, ours.clock.wall())), [true; 3]);
+    ours.live = Live::new(Limits::default(), Arc::new(ours.clock.clone()), Vec::new());
+    ours.live.resume(ours.database.store.load_agents().await.expect("it is there"), None);
+    let restored = gaps(&*ours.database.store, &ours.live, START, 2).await.expect("it is there");
+    assert_eq!(restored, (2, true));
+    assert_eq!([1, 2, 3].map(|number| ours.knows_of_gap(number, ours.clock.wall())), [false, true, true]);
 }

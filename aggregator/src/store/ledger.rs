@@ -2,7 +2,8 @@
 //!
 //! Invariants: each sequence number of an epoch up to its position is that of a stored batch or missing once, under the
 //! reason that was told first. A window's ends are samples' times, corrected as the samples are: the newest sample before
-//! it and the oldest after it, in the order of positions and over epochs.
+//! it and the oldest after it, in the order of positions and over epochs. It may be longer than need be ([`Missing::end`]),
+//! and is never shorter.
 //!
 //! What an agent lost before its spool gave it a number is in it once the agent's disk has taken the word of it; an agent
 //! that is killed before that never tells.
@@ -36,7 +37,7 @@ pub struct Missing {
     pub reason: String,
     /// The newest sample before; `None` where none came before.
     pub from_at: Option<Timestamp>,
-    /// The oldest sample after; `None` until one comes.
+    /// The oldest sample after, or a later one ([`Missing::end`]); `None` until one comes.
     pub until_at: Option<Timestamp>,
 }
 
@@ -114,24 +115,29 @@ impl Missing {
         (first, last): (i64, i64),
         reason: &str,
         from_at: Option<Timestamp>,
-        until_at: Option<Timestamp>,
+        sampled: Option<(Timestamp, Timestamp)>,
     ) -> Self {
         let (first_seq, last_seq) = (first.unsigned_abs(), last.unsigned_abs());
         let mut missing = Self { first_seq, last_seq, reason: reason.into(), from_at, until_at: None };
-        if let Some(at) = until_at {
-            missing.end(at);
+        if let Some(sampled) = sampled {
+            missing.end(sampled);
         }
         missing
     }
 
-    /// The first sample after it came, unless one came before that. Where the agent's clock ran back between the two
-    /// the window is the time between them all the same.
-    pub fn end(&mut self, at: Timestamp) {
-        if self.until_at.is_none() {
-            let from_at = self.from_at.unwrap_or(at);
-            self.until_at = Some(at.max(from_at));
-            self.from_at = self.from_at.map(|from_at| from_at.min(at));
+    /// The first batch after it that has samples came, unless one came before that; `sampled` are the times of its oldest
+    /// and its newest. Where the oldest is not after the newest sample before, since a slow pass began before what was lost,
+    /// the window ends with the newest. Where the agent's clock ran back it is the time between the two all the same.
+    pub fn end(&mut self, sampled: (Timestamp, Timestamp)) {
+        if self.until_at.is_some() {
+            return;
         }
+        let (oldest_at, newest_at) = sampled;
+        self.until_at = Some(match self.from_at {
+            Some(from_at) if oldest_at <= from_at => newest_at.max(from_at),
+            _ => oldest_at,
+        });
+        self.from_at = self.from_at.map(|from_at| from_at.min(oldest_at));
     }
 
     /// How many.

@@ -6,7 +6,7 @@
 //! ```text
 //! last stored        places that stay empty: told by gaps, or unexplained         the batch
 //!   ──┴────────────────┴─────────────────────────────────────────────────────────────┴──► seq
-//!     └─ from_at: its newest sample                            until_at: its oldest sample, once one comes
+//!     └─ from_at: its newest sample                            until_at: its oldest sample, once one comes (`Missing::end`)
 //! ```
 
 mod gaps;
@@ -183,7 +183,7 @@ impl<'a> Judge<'a, '_> {
         if let Some((oldest_at, newest_at)) = entry.row.sampled {
             moved.oldest_at = moved.oldest_at.or(Some(oldest_at));
             moved.newest_at = Some(newest_at);
-            self.end_gaps(entry.stream.0, standing, oldest_at);
+            self.end_gaps(entry.stream.0, standing, (oldest_at, newest_at));
         }
         let noted_at = entry.row.received_at;
         let noted = |missing: &Missing| NewGap {
@@ -201,14 +201,14 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Something came at last: the agent's gaps before it end, those of the group and those that are stored.
-    fn end_gaps(&mut self, agent_id: Uuid, standing: &Standing, at: Timestamp) {
+    fn end_gaps(&mut self, agent_id: Uuid, standing: &Standing, sampled: (Timestamp, Timestamp)) {
         let Standing { generation, has_open_gaps, .. } = *standing;
         for gap in self.plan.gaps.iter_mut().filter(|gap| gap.stream.0 == agent_id && gap.generation <= generation) {
-            gap.missing.end(at);
+            gap.missing.end(sampled);
         }
         let is_same = |end: &GapEnd| end.agent_id == agent_id && end.generation == generation;
         if has_open_gaps && !self.plan.ends.iter().any(is_same) {
-            self.plan.ends.push(GapEnd { agent_id, generation, at });
+            self.plan.ends.push(GapEnd { agent_id, generation, sampled });
         }
     }
 }

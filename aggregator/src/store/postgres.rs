@@ -155,14 +155,14 @@ const DUE_NOTIFICATIONS: &str = "
 const FINISH_NOTIFICATION: &str = "
     WITH gone AS (
         DELETE FROM monitoring.outbox WHERE id = $1 RETURNING *
-    ), kept AS (
-        INSERT INTO monitoring.notifications (id, channel, body, created_at, finished_at, outcome, attempts)
-        SELECT id, channel, body, created_at, $2, $3, attempts + 1 FROM gone
-        ON CONFLICT (id) DO NOTHING
-        RETURNING id
     )
-    SELECT EXISTS (SELECT FROM kept)
-        OR EXISTS (SELECT FROM monitoring.notifications WHERE id = $1 AND finished_at = $2 AND outcome = $3)";
+    INSERT INTO monitoring.notifications (id, channel, body, created_at, finished_at, outcome, attempts)
+    SELECT id, channel, body, created_at, $2, $3, attempts + 1 FROM gone
+    ON CONFLICT (id) DO NOTHING";
+
+// A statement of its own: one that waited for the same call before it does not see what that one did.
+const IS_FINISHED_SO: &str = "
+    SELECT EXISTS (SELECT FROM monitoring.notifications WHERE id = $1 AND finished_at = $2 AND outcome = $3)";
 
 #[async_trait::async_trait]
 impl Store for PostgresStore {
@@ -293,7 +293,8 @@ impl Store for PostgresStore {
     }
 
     async fn finish_notification(&self, id: Uuid, outcome: &str, at: Timestamp) -> Result<bool, StoreError> {
-        let query = sqlx::query_as(FINISH_NOTIFICATION).bind(id).bind(Moment(at)).bind(outcome);
+        self.execute(sqlx::query(FINISH_NOTIFICATION).bind(id).bind(Moment(at)).bind(outcome)).await?;
+        let query = sqlx::query_as(IS_FINISHED_SO).bind(id).bind(Moment(at)).bind(outcome);
         let rows: Vec<(bool,)> = self.fetch(query).await?;
         Ok(rows.first().is_some_and(|row| row.0))
     }

@@ -418,7 +418,7 @@ impl TryFrom<RawLedger> for Ledger {
 impl From<RawSchema> for SchemaRow {
     fn from(raw: RawSchema) -> Self {
         let schema_id = SchemaId(raw.schema_id.cast_unsigned());
-        Self { agent_id: raw.agent_id, schema_id, definition: raw.definition }
+        Self { agent_id: raw.agent_id, schema_id, definition: raw.definition.into() }
     }
 }
 

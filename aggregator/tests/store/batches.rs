@@ -264,5 +264,5 @@ fn timeless(mut stored: Vec<Stored>) -> Vec<Stored> {
 }
 
 fn schema(agent: u128, schema_id: u64, definition: &[u8]) -> SchemaRow {
-    SchemaRow { agent_id: id(agent), schema_id: SchemaId(schema_id), definition: definition.to_vec() }
+    SchemaRow { agent_id: id(agent), schema_id: SchemaId(schema_id), definition: definition.to_vec().into() }
 }

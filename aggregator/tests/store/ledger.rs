@@ -160,6 +160,58 @@ pub async fn an_older_epochs_samples_do_not_end_the_gap_of_a_newer_one(database:
     assert_eq!(gaps(&database).await, [old, row(1, 1, "corrupt", Some(15), Some(20))]);
 }
 
+/// A batch with one sample.
+fn at(millis: i64, row: BatchRow) -> BatchRow {
+    BatchRow { sampled: Some((ms(millis), ms(millis))), ..row }
+}
+
+pub async fn gaps_of_two_epochs_end_in_one_group_each_by_the_first_sample_after_it(database: Database) {
+    with_agent(&database).await;
+    database.commit(&[whole(1, 9, 1)]).await;
+    database.commit(&[gap(9, 2, 2, "corrupt"), gap(3, 1, 1, "corrupt")]).await;
+    // The newer epoch's sample comes first, and would end both.
+    database.commit(&[at(50, whole(1, 3, 2)), at(60, whole(1, 9, 3))]).await;
+    let (old, newer) = (row(2, 2, "corrupt", Some(15), Some(60)), row(1, 1, "corrupt", Some(15), Some(50)));
+    assert_eq!(gaps(&database).await, [old.clone(), newer.clone()]);
+    // The older epoch's samples end no gap of the newer one, also where both are in one group.
+    database.commit(&[gap(3, 3, 3, "corrupt"), at(70, whole(1, 9, 4))]).await;
+    assert_eq!(gaps(&database).await, [old.clone(), newer.clone(), row(3, 3, "corrupt", Some(50), None)]);
+    database.commit(&[at(80, whole(1, 3, 4))]).await;
+    assert_eq!(gaps(&database).await, [old, newer, row(3, 3, "corrupt", Some(50), Some(80))]);
+}
+
+pub async fn a_run_of_losses_is_cut_where_samples_of_another_epoch_came_in_between(database: Database) {
+    with_agent(&database).await;
+    database.commit(&[whole(1, 9, 1), whole(1, 3, 1)]).await;
+    // A newer epoch's end it, stored or in the same group.
+    database.commit(&[gap(9, 2, 2, "corrupt")]).await;
+    database.commit(&[at(50, whole(1, 3, 2)), gap(9, 3, 3, "corrupt"), at(60, whole(1, 3, 3))]).await;
+    database.commit(&[gap(9, 4, 4, "corrupt"), at(70, whole(1, 3, 4)), gap(9, 5, 5, "corrupt")]).await;
+    let ended = [(2, Some(50)), (3, Some(60)), (4, Some(70)), (5, None)];
+    let ended = ended.map(|(seq, until)| row(seq, seq, "corrupt", Some(15), until));
+    assert_eq!(gaps(&database).await, ended);
+    // An older epoch's do not; what is lost after them was lost after them.
+    database.commit(&[gap(2, 1, 1, "corrupt")]).await;
+    database.commit(&[at(80, whole(1, 3, 5))]).await;
+    database.commit(&[gap(2, 2, 2, "corrupt")]).await;
+    let newest = [row(1, 1, "corrupt", Some(70), None), row(2, 2, "corrupt", Some(80), None)];
+    assert_eq!(gaps(&database).await[4..], newest);
+}
+
+pub async fn a_stored_gap_has_the_time_of_what_was_lost_although_a_slow_pass_began_before_it(database: Database) {
+    with_agent(&database).await;
+    for (newest, sampled) in [(15, (5, 40)), (15, (15, 40)), (15, (16, 40)), (15, (5, 10))] {
+        let seq = ledger(&database, i64::MIN, i64::MAX, 9).await.epochs.first().map_or(0, |epoch| epoch.last_seq);
+        let whole = |seq, (oldest, newest)| BatchRow { sampled: Some((ms(oldest), ms(newest))), ..whole(1, 9, seq) };
+        database.commit(&[whole(seq + 1, (newest, newest))]).await;
+        database.commit(&[gap(9, seq + 2, seq + 2, "corrupt")]).await;
+        database.commit(&[whole(seq + 3, sampled)]).await;
+    }
+    let windows = [(5, 40), (15, 40), (15, 16), (5, 15)].map(|(from, until)| (Some(ms(from)), Some(ms(until))));
+    let rows = ledger(&database, i64::MIN, i64::MAX, 9).await.gaps;
+    assert_eq!(rows.iter().map(|gap| (gap.missing.from_at, gap.missing.until_at)).collect::<Vec<_>>(), windows);
+}
+
 pub async fn an_older_epoch_that_goes_on_is_told(database: Database) {
     let past = || Stored::New(News { is_past: true, ..News::default() });
     assert_eq!(database.commit(&[whole(1, 9, 1)]).await, [new()]);

@@ -119,7 +119,7 @@ mod tests {
         let mut served = Served::new();
         sleep(FIRST.saturating_sub(MOMENT)).await;
         for nothing in [Poll::Pending, Poll::Ready(Ok(0)), Poll::Ready(Err(ErrorKind::BrokenPipe.into()))] {
-            served.writes(nothing);
+            served.writes(&nothing);
         }
         sleep(MOMENT * 2).await;
         assert!(!served.may_go_on());

@@ -1,10 +1,9 @@
 //! An ack means durable: it comes after the commit, once, and for what is in the log and in the head.
 
 use super::fixture::{Weather, until};
-use super::house::{EPOCH, House, NOW};
+use super::house::{EPOCH, House, NOW, schema};
 use super::wire;
 use crate::live::State;
-use crate::store::Store;
 use proto::convert::RawBatch;
 use proto::message::FromAgent;
 use proto::sample::Gap;
@@ -51,14 +50,43 @@ async fn a_schema_that_came_with_a_replay_is_stored_with_the_next_batch() {
     let mut first = house.agent(1).await;
     first.send(1, 1.0).await;
     first.hear_ack(1).await;
-    // It is away for so long that its schema is pruned.
-    house.database.store.prune(NOW + Duration::from_secs(1)).await.expect("it is there");
+    house.forget_schemas().await;
     let mut second = house.agent(1).await;
     second.send(1, 1.0).await;
     second.hear_ack(1).await;
     second.send(2, 2.0).await;
     second.hear_ack(2).await;
-    assert_eq!(house.database.store.load_schemas().await.expect("it is there").len(), 1);
+    assert_eq!(house.schemas().await, [schema("host", &["cpu"]).id]);
+}
+
+#[tokio::test]
+async fn a_schema_that_came_with_a_replay_is_stored_also_where_the_next_batch_was_sent_at_once() {
+    let house = House::new().await;
+    let mut first = house.agent(1).await;
+    first.send(1, 1.0).await;
+    first.hear_ack(1).await;
+    house.forget_schemas().await;
+    let mut second = house.agent(1).await;
+    house.database.store.turn(Weather::Held);
+    second.send(1, 1.0).await;
+    second.send(2, 2.0).await;
+    until("both wait", || house.meters.ingest.waiting.get() >= 2.0).await;
+    house.database.store.turn(Weather::Fine);
+    second.hear_ack(1).await;
+    second.hear_ack(2).await;
+    assert_eq!(house.schemas().await, [schema("host", &["cpu"]).id]);
+}
+
+#[tokio::test]
+async fn a_schema_that_is_stored_is_not_written_with_every_batch() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    agent.send(1, 1.0).await;
+    agent.hear_ack(1).await;
+    house.forget_schemas().await;
+    agent.send(2, 2.0).await;
+    agent.hear_ack(2).await;
+    assert_eq!(house.schemas().await, [], "the stream takes it for stored");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::ingest::writer::{Door, Writer};
 use crate::ingest::{Gate, IngestService, Porter, Streams};
 use crate::live::Live;
 use crate::meters::Meters;
+use crate::store::Store;
 use futures::FutureExt;
 use proto::convert::{RawBatch, RawHello, SchemaBytes, encode_record};
 use proto::limits::MESSAGE_MAX_BYTES;
@@ -153,6 +154,19 @@ impl House {
         let (request, path) = (Request::new(ReceiverStream::new(outbound)), PathAndQuery::from_static(wire::STREAM));
         let response = client.streaming(request, path, AsItIs).await.expect("it answers");
         Agent { id: Uuid::from_u128(number), out: Some(out), inbound: response.into_inner(), known: HashSet::new() }
+    }
+
+    /// The agents are away for so long that no batch of theirs is left, and no schema.
+    pub(super) async fn forget_schemas(&self) {
+        let long_after = NOW + 2 * crate::store::SCHEMA_REFRESH;
+        self.database.store.prune(long_after).await.expect("it is there");
+        assert_eq!(self.schemas().await, []);
+    }
+
+    /// The schemas that are stored.
+    pub(super) async fn schemas(&self) -> Vec<SchemaId> {
+        let rows = self.database.store.load_schemas().await.expect("it is there");
+        rows.into_iter().map(|row| row.schema_id).collect()
     }
 
     /// How many connections we closed, by reason.

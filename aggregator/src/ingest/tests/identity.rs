@@ -74,20 +74,48 @@ async fn a_batch_whose_place_another_has_is_refused_in_its_place_and_the_stream_
     }
     let mut restored = house.run(Run(0xc, "pod-a", 3)).await;
     restored.send(2, 2.0).await;
-    restored.send(3, 99.0).await;
-    restored.send(4, 4.0).await;
+    restored.send_series(3, &["memory"], &[99.0]).await;
     restored.hear_ack(2).await;
     let refusal = restored.hear_refusal().await;
     assert_eq!(
         (refusal.reason, refusal.position),
         (RefusalReason::PositionTaken, Some(Position { epoch: EPOCH, seq: 3 }))
     );
+    restored.send_series(4, &["memory"], &[4.0]).await;
     restored.hear_ack(4).await;
     assert_eq!((house.conflicts(), house.refused("position_taken")), ([0, 1, 0, 0], 1));
     assert_eq!((house.batches("taken"), house.batches("replayed"), house.batches("refused")), (1, 1, 0));
     assert_eq!(house.missing("refused"), 0, "nothing is lost by it");
     // The schema of the batch that was not stored is stored with the next: it is what 4 refers to.
-    assert_eq!(house.database.store.load_schemas().await.expect("it is there").len(), 1);
+    assert!(house.schemas().await.contains(&schema("host", &["memory"]).id));
+}
+
+#[tokio::test]
+async fn a_gap_that_an_agent_tells_of_where_a_batch_is_stored_is_acked_and_no_conflict() {
+    let house = House::new().await;
+    let mut agent = house.run(A).await;
+    agent.send(1, 1.0).await;
+    agent.hear_ack(1).await;
+    // Its spool lost the batch after it was stored, and before it heard that.
+    let gap = proto::sample::Gap { epoch: EPOCH, first_seq: 1, last_seq: 1, reason: "corrupt".into() };
+    agent.say(FromAgent::Batch(RawBatch::for_gap(&gap))).await;
+    agent.hear_ack(1).await;
+    assert_eq!((house.conflicts(), house.missing("corrupt"), house.batches("replayed")), ([0; 4], 0, 1));
+}
+
+#[tokio::test]
+async fn a_bad_batch_in_a_place_whose_content_was_pruned_gets_a_place_of_its_own() {
+    let house = House::new().await;
+    let mut agent = house.run(A).await;
+    agent.send(1, 1.0).await;
+    agent.hear_ack(1).await;
+    house.forget_schemas().await;
+    let mut restored = house.run(Run(0xc, "pod-a", 1)).await;
+    restored.say_bytes(wire::batch_with(1, &wire::frames(1, &wire::schema("9", 0), &[1.0]))).await;
+    let refusal = restored.hear_refusal().await;
+    let place = Some(Position { epoch: EPOCH, seq: 1 });
+    assert_eq!((refusal.reason, refusal.position), (RefusalReason::PositionTaken, place));
+    assert_eq!((house.batches("taken"), house.batches("refused")), (1, 0), "no gap of it is stored");
 }
 
 #[tokio::test]

@@ -3,11 +3,15 @@
 use super::fixture::until;
 use super::house::{EPOCH, House, NOW, batch, hello, schema};
 use super::wire;
-use crate::store::Store;
 use proto::limits::{BATCH_MAX_BYTES, LABELS_MAX, MESSAGE_MAX_BYTES};
 use proto::message::{FromAgent, Position, RefusalReason, ToAgent};
 use proto::sample::{Pass, SchemaId, Timestamp};
 use std::time::Duration;
+
+/// A batch that defines the series `cpu` and has two values for it.
+fn of_two_values(seq: u64) -> Vec<u8> {
+    wire::batch_with(seq, &wire::frames(seq, &schema("host", &["cpu"]), &[1.0, 2.0]))
+}
 
 #[tokio::test]
 async fn another_version_of_the_protocol_is_refused_with_what_to_do() {
@@ -227,13 +231,43 @@ async fn a_schema_that_only_a_refused_batch_defined_is_stored_with_the_next_one(
     let house = House::new().await;
     let mut agent = house.agent(1).await;
     // Two values for one series: refused. The stream knows the schema from now on.
-    agent.say_bytes(wire::batch_with(1, &wire::frames(1, &schema("host", &["cpu"]), &[1.0, 2.0]))).await;
+    agent.say_bytes(of_two_values(1)).await;
     assert!(agent.hear_refusal().await.message.contains("2 values for 1 series"));
     agent.say_bytes(wire::batch_with(2, &wire::frame(schema("host", &["cpu"]).id, 1))).await;
     agent.hear_ack(2).await;
-    let schemas = house.database.store.load_schemas().await.expect("it is there");
+    let schemas = house.schemas().await;
     assert_eq!(schemas.len(), 1, "else the batch that was acked could not be read after a restart");
     assert_eq!(house.refused("pass_width"), 1);
+}
+
+#[tokio::test]
+async fn a_schema_that_only_a_refused_batch_defined_is_stored_with_the_next_one_although_its_place_was_taken() {
+    let house = House::new().await;
+    let mut before = house.agent(1).await;
+    before.send_series(1, &["memory"], &[1.0]).await;
+    before.hear_ack(1).await;
+    let mut agent = house.agent(1).await;
+    agent.say_bytes(of_two_values(1)).await;
+    assert_eq!(agent.hear_refusal().await.reason, RefusalReason::PositionTaken);
+    agent.say_bytes(wire::batch_with(2, &wire::frame(schema("host", &["cpu"]).id, 1))).await;
+    agent.hear_ack(2).await;
+    assert!(house.schemas().await.contains(&schema("host", &["cpu"]).id));
+}
+
+#[tokio::test]
+async fn a_schema_that_only_a_batch_refused_again_defined_is_stored_with_the_next_one() {
+    let house = House::new().await;
+    let mut first = house.agent(1).await;
+    first.say_bytes(of_two_values(1)).await;
+    first.hear_refusal().await;
+    // It did not hear that, and is away for longer than the log is kept.
+    house.forget_schemas().await;
+    let mut again = house.agent(1).await;
+    again.say_bytes(of_two_values(1)).await;
+    assert_eq!(again.hear_refusal().await.reason, RefusalReason::InvalidBatch);
+    again.say_bytes(wire::batch_with(2, &wire::frame(schema("host", &["cpu"]).id, 1))).await;
+    again.hear_ack(2).await;
+    assert_eq!(house.schemas().await, [schema("host", &["cpu"]).id]);
 }
 
 #[tokio::test]

@@ -304,6 +304,27 @@ async fn a_batch_that_the_database_refuses_is_never_passed_by_a_later_one() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_whole_window_is_not_taken_takes_one_turn_and_one_that_is_gone_none() {
+    let house = House::with(Setting { arrivals: Arrivals::new(10, 100), ..Setting::default() }).await;
+    let (mut first, mut gone) = (house.agent(1).await, house.agent(2).await);
+    let mut second = house.agent(3).await;
+    house.database.store.turn(Weather::Held);
+    for seq in 1..=WINDOW_BATCHES as u64 {
+        first.send(seq, 1.0).await;
+    }
+    gone.send(1, 1.0).await;
+    until("all wait", || house.meters.ingest.waiting.get() >= WINDOW_BATCHES as f64 + 1.0).await;
+    drop(gone);
+    until("one is gone", || house.meters.ingest.streams.get() == 2.0).await;
+    house.database.store.turn(Weather::Broken);
+    let told = first.hear_refusal().await.retry_after;
+    assert_eq!((told, first.hear().await), (Some(Duration::from_millis(2_000)), None));
+    second.send(1, 1.0).await;
+    assert_eq!(second.hear_refusal().await.retry_after, Some(Duration::from_millis(2_100)));
+    assert_eq!(house.refused("batch_not_taken"), 2);
+}
+
+#[tokio::test]
 async fn agents_beyond_the_rate_are_told_one_after_the_other_when_to_come_and_are_let_in_then() {
     let house = House::with(Setting { arrivals: Arrivals::new(10, 2), ..Setting::default() }).await;
     let (_one, _two) = (house.agent(1).await, house.agent(2).await);

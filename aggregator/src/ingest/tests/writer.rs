@@ -104,6 +104,20 @@ async fn a_lane_that_is_broken_stays_so_and_a_new_one_begins_with_the_batch_that
 }
 
 #[tokio::test]
+async fn a_group_ends_before_a_batch_whose_lane_is_broken() {
+    let office = Office::new().await;
+    office.hold().await;
+    let (bad, good) = (office.door.lane(), office.door.lane());
+    office.database.store.poison(Uuid::from_u128(1), 1);
+    // Larger than a group, so it goes alone and is refused alone; behind it wait another's, and the next of its lane.
+    let large = BatchRow { payload: vec![7; 17 << 20], ..row(1, 1) };
+    let first = bad.store(large).await.expect("the writer runs");
+    let (other, next) = (hand_in(&good, 2, 1).await, hand_in(&bad, 1, 2).await);
+    office.database.store.turn(Weather::Fine);
+    assert_eq!((answer(first).await, answer(other).await, answer(next).await), (Err(()), Ok(newly()), Err(())));
+}
+
+#[tokio::test]
 async fn at_the_end_what_was_handed_in_is_committed() {
     let office = Office::new().await;
     office.hold().await;
@@ -179,6 +193,15 @@ async fn where_the_answer_to_a_commit_was_lost_ours_are_new_and_the_replays_besi
     );
     assert_eq!(twice.await, Ok(Stored::Replay));
     assert_eq!(office.database.store.groups()[..3], [1, 1, 3]);
+}
+
+#[tokio::test]
+async fn where_two_answers_in_a_row_were_lost_ours_is_new() {
+    let office = Office::new().await;
+    office.database.store.lose_answer_to(1);
+    office.database.store.turn(Weather::Deaf);
+    assert_eq!(answer(hand_in(&office.door.lane(), 1, 1).await).await, Ok(newly()));
+    assert_eq!(office.database.store.attempts(), 3);
 }
 
 /// Hands rows in while the writer is busy. Returns the sizes of the groups that they are stored in.

@@ -42,8 +42,8 @@ pub(in crate::store) struct GapEnd {
     pub(in crate::store) agent_id: Uuid,
     /// Gaps of a later epoch do not end by it.
     pub(in crate::store) generation: i64,
-    /// The oldest of them.
-    pub(in crate::store) at: Timestamp,
+    /// The oldest and the newest of them; see [`Missing::end`].
+    pub(in crate::store) sampled: (Timestamp, Timestamp),
 }
 
 // === impl Plan ===
@@ -85,11 +85,10 @@ impl NewGap {
 
     /// Begins where the stored gap begins that it goes on with.
     fn go_on_from(&mut self, standing: &Standing) {
-        let Missing { first_seq, reason, from_at, until_at, .. } = &self.missing;
+        let Missing { first_seq, reason, from_at, .. } = &self.missing;
         let adjoins = standing.last_seq.unsigned_abs().checked_add(1) == Some(*first_seq);
         if let Some(open) = &standing.open
             && adjoins
-            && until_at.is_none()
             && (&open.reason, &open.from_at) == (reason, from_at)
         {
             self.missing.first_seq = open.first_seq;
@@ -112,8 +111,8 @@ pub(super) fn missing(last: i64, entry: Entry<'_>, from_at: Option<Timestamp>) -
     let rest = free.into_iter().map(|(first, last)| (first, last.min(entry.seq - 1), UNEXPLAINED));
     found.extend(rest.filter(|(first, last, _)| first <= last));
     found.sort_unstable_by_key(|(first, ..)| *first);
-    let until_at = entry.row.sampled.map(|(oldest_at, _)| oldest_at);
-    found.into_iter().map(|(first, last, reason)| Missing::new((first, last), reason, from_at, until_at)).collect()
+    let sampled = entry.row.sampled;
+    found.into_iter().map(|(first, last, reason)| Missing::new((first, last), reason, from_at, sampled)).collect()
 }
 
 /// Takes what `gap` says is lost from what is `free`.

@@ -1,5 +1,7 @@
-use super::super::{ToldGap, UNEXPLAINED};
+//! The plan alone: what a group changes, from where its streams stand.
+
 use super::*;
+use crate::store::{ToldGap, UNEXPLAINED};
 use proto::message::Position;
 use proto::sample::SchemaId;
 
@@ -70,7 +72,7 @@ fn a_group_is_judged_in_its_own_order() {
 fn a_group_of_replays_changes_nothing() {
     let mut row = batch(1, 9, 3);
     let schema_id = SchemaId(u64::MAX);
-    row.schemas.push(super::super::SchemaRow { agent_id: row.agent_id, schema_id, definition: vec![1] });
+    row.schemas.push(crate::store::SchemaRow { agent_id: row.agent_id, schema_id, definition: vec![1].into() });
     let rows = [row];
     let plan = plan(&rows, standing(3));
     assert_eq!(plan.stored, [Stored::Replay]);
@@ -110,7 +112,10 @@ fn a_gap_lies_between_the_samples_around_it_also_over_several_batches_and_epochs
     assert!(found_open.ends.is_empty());
     let closed = plan(&rows, open);
     assert_eq!(found(&closed), [(1, 2, "corrupt", Some(4), Some(40)), (3, 3, "corrupt", Some(4), Some(40))]);
-    assert_eq!(closed.ends.iter().map(|end| (end.generation, end.at)).collect::<Vec<_>>(), [(7, ms(40))]);
+    assert_eq!(
+        closed.ends.iter().map(|end| (end.generation, end.sampled)).collect::<Vec<_>>(),
+        [(7, (ms(40), ms(45)))]
+    );
     assert_eq!((closed.moved[0].oldest_at, closed.moved[0].newest_at), (Some(ms(40)), Some(ms(45))));
 }
 
@@ -149,4 +154,94 @@ fn a_place_is_taken_where_something_else_stands_and_unproven_where_nothing_is_le
     plan.compare(&content.into_iter().chain([(at(3), Held::Gap), (at(5), Held::Gap)]).collect());
     let (replay, taken, unproven) = (Stored::Replay, Stored::Taken, Stored::Unproven);
     assert_eq!(plan.stored, [replay.clone(), taken.clone(), taken.clone(), unproven, replay, taken]);
+}
+
+#[test]
+fn a_window_has_the_time_of_what_was_lost_although_the_next_batch_brings_a_pass_that_began_before_it() {
+    // A batch each 100 ms; a slow pass that began at 950 comes with the batch of 1,300.
+    let rows = [BatchRow { sampled: Some((ms(950), ms(1_300))), ..batch(1, 9, 102) }];
+    let standing = Standing { newest_at: Some(ms(1_100)), ..standing(100) };
+    assert_eq!(found(&plan(&rows, standing.clone())), [(101, 101, UNEXPLAINED, Some(950), Some(1_300))]);
+    let rows = [BatchRow { sampled: Some((ms(1_100), ms(1_300))), ..batch(1, 9, 102) }];
+    assert_eq!(
+        found(&plan(&rows, standing)),
+        [(101, 101, UNEXPLAINED, Some(1_100), Some(1_300))],
+        "it began as that ended"
+    );
+}
+
+/// A batch of agent 1 that holds nothing but its own gap.
+fn lost(epoch: u128, seq: u64, reason: &'static str) -> BatchRow {
+    BatchRow { gaps: vec![gap(seq, seq, reason)], digest: None, sampled: None, ..batch(1, epoch, seq) }
+}
+
+/// A batch of agent 1 with one sample.
+fn at(millis: i64, epoch: u128, seq: u64) -> BatchRow {
+    BatchRow { sampled: Some((ms(millis), ms(millis))), ..batch(1, epoch, seq) }
+}
+
+/// What is written where epoch 9 of agent 1 and the newer epoch 3 stand so; their samples so far end at 100.
+fn written(rows: &[BatchRow], older: Standing, newer: Standing) -> Plan<'_> {
+    let group = Group::try_new(rows).expect("fits");
+    let of = |epoch| (Uuid::from_u128(1), Uuid::from_u128(epoch));
+    let older = Standing { generation: 7, newest_at: Some(ms(100)), ..older };
+    let newer = Standing { generation: 8, before_at: Some(ms(100)), ..newer };
+    let standings = HashMap::from([(of(9), older), (of(3), newer)]);
+    let mut plan = group.plan(&standings);
+    plan.join_gaps(&standings);
+    plan
+}
+
+/// With a stored gap of this reason at its end.
+fn open(first_seq: u64, last_seq: i64, from_at: i64) -> Standing {
+    let open = OpenGap { first_seq, reason: "corrupt".into(), from_at: Some(ms(from_at)) };
+    Standing { has_open_gaps: true, open: Some(open), ..standing(last_seq) }
+}
+
+#[test]
+fn in_one_group_an_older_epochs_samples_end_no_gap_of_a_newer_one() {
+    let rows = [lost(3, 1, "corrupt"), at(200, 9, 6), at(300, 3, 2)];
+    let open = written(&rows[..2], standing(5), standing(0));
+    assert_eq!(found(&open), [(1, 1, "corrupt", Some(100), None)]);
+    let ended = written(&rows, standing(5), standing(0));
+    assert_eq!(found(&ended), [(1, 1, "corrupt", Some(100), Some(300))]);
+}
+
+#[test]
+fn stored_gaps_end_in_the_order_of_their_epochs_by_the_first_samples_of_each() {
+    let has_open_gaps = |last_seq| Standing { has_open_gaps: true, ..standing(last_seq) };
+    let rows = [at(300, 3, 1), at(200, 9, 6), at(400, 3, 2), at(500, 9, 7)];
+    let plan = written(&rows, has_open_gaps(5), has_open_gaps(0));
+    let ends: Vec<_> = plan.ends.iter().map(|end| (end.generation, end.sampled.0)).collect();
+    assert_eq!(ends, [(7, ms(200)), (8, ms(300))]);
+}
+
+#[test]
+fn a_stored_gap_that_a_newer_epochs_sample_ends_does_not_go_on() {
+    let rows = [at(200, 3, 1), lost(9, 6, "corrupt")];
+    let newer = Standing { has_open_gaps: true, ..standing(0) };
+    assert_eq!(found(&written(&rows, open(2, 5, 100), newer)), [(6, 6, "corrupt", Some(100), None)]);
+    // An older epoch's does not end the newer one's.
+    let rows = [at(200, 9, 6), lost(3, 6, "corrupt")];
+    let older = Standing { has_open_gaps: true, ..standing(5) };
+    assert_eq!(found(&written(&rows, older, open(2, 5, 100))), [(2, 6, "corrupt", Some(100), None)]);
+}
+
+#[test]
+fn a_stored_gap_does_not_go_on_where_samples_came_since_that_do_not_end_it() {
+    // Those of an older epoch: what is lost now was lost after them.
+    let rows = [lost(3, 6, "corrupt")];
+    assert_eq!(found(&written(&rows, standing(5), open(2, 5, 60))), [(6, 6, "corrupt", Some(100), None)]);
+    assert_eq!(found(&written(&rows, standing(5), open(2, 5, 100))), [(2, 6, "corrupt", Some(100), None)]);
+}
+
+#[test]
+fn losses_that_adjoin_are_two_where_a_newer_epochs_samples_ended_the_first() {
+    let rows = [lost(9, 6, "corrupt"), at(200, 3, 1), lost(9, 7, "corrupt")];
+    let both = [(6, 6, "corrupt", Some(100), Some(200)), (7, 7, "corrupt", Some(100), None)];
+    assert_eq!(found(&written(&rows, standing(5), standing(0))), both);
+    // Where that clock ran back the two end at one time, and do not begin at one.
+    let rows = [lost(9, 6, "corrupt"), at(100, 3, 1), lost(9, 7, "corrupt"), at(50, 3, 2)];
+    let both = [(6, 6, "corrupt", Some(100), Some(100)), (7, 7, "corrupt", Some(50), Some(100))];
+    assert_eq!(found(&written(&rows, standing(5), standing(0))), both);
 }

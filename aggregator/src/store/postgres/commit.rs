@@ -24,6 +24,8 @@ const INSERT_BYTES_MAX: usize = 16 << 20;
 /// Events of one statement: some MiB.
 const EVENTS_MAX: usize = 10_000;
 
+// The row of a stream is read as it is when it is locked, what surrounds it as it was when the statement began: `is_stale`
+// where the two differ, since another aggregator committed in between.
 const LOCK_STANDINGS: &str = "
     SELECT
         e.agent_id, e.epoch, e.last_seq, e.generation, e.newest_at,
@@ -33,7 +35,9 @@ const LOCK_STANDINGS: &str = "
         EXISTS (SELECT FROM monitoring.agent_epochs n
             WHERE n.agent_id = e.agent_id AND n.generation > e.generation AND n.last_seq > 0) AS is_past,
         EXISTS (SELECT FROM monitoring.gaps g WHERE g.agent_id = e.agent_id AND g.until_at IS NULL) AS has_open_gaps,
-        o.first_seq AS open_first, o.reason AS open_reason, o.from_at AS open_from_at
+        o.first_seq AS open_first, o.reason AS open_reason, o.from_at AS open_from_at,
+        e.last_seq IS DISTINCT FROM (SELECT s.last_seq FROM monitoring.agent_epochs s
+            WHERE s.agent_id = e.agent_id AND s.epoch = e.epoch) AS is_stale
     FROM monitoring.agent_epochs e
     JOIN UNNEST($1::uuid[], $2::uuid[]) AS wanted (agent_id, epoch) USING (agent_id, epoch)
     LEFT JOIN monitoring.gaps o ON o.agent_id = e.agent_id AND o.epoch = e.epoch AND o.until_at IS NULL
@@ -101,6 +105,15 @@ const MOVE_POSITIONS: &str = "
         AS moved (agent_id, epoch, last_seq, received_at, oldest_at, newest_at)
     WHERE e.agent_id = moved.agent_id AND e.epoch = moved.epoch";
 
+/// A stream's row, locked.
+#[derive(sqlx::FromRow)]
+struct Locked {
+    #[sqlx(flatten)]
+    standing: RawStanding,
+    /// See [`LOCK_STANDINGS`].
+    is_stale: bool,
+}
+
 /// Stores a group in one transaction. What becomes of it is in `sent` from when the server is told to commit: from then on
 /// an error, or no answer, does not mean that nothing is stored.
 pub(super) async fn commit(
@@ -159,8 +172,13 @@ async fn lock_standings(
     group: &Group<'_>,
 ) -> Result<HashMap<Stream, Standing>, StoreError> {
     let (agents, epochs): (Vec<Uuid>, Vec<Uuid>) = group.streams.iter().map(|(stream, _)| *stream).unzip();
-    let rows: Vec<RawStanding> = sqlx::query_as(LOCK_STANDINGS).bind(agents).bind(epochs).fetch_all(&mut **tx).await?;
-    Ok(rows.into_iter().map(Into::into).collect())
+    let read = || sqlx::query_as(LOCK_STANDINGS).bind(&agents).bind(&epochs);
+    let mut rows: Vec<Locked> = read().fetch_all(&mut **tx).await?;
+    if rows.iter().any(|row| row.is_stale) {
+        // They are locked by now: nothing changes between this statement's beginning and its end.
+        rows = read().fetch_all(&mut **tx).await?;
+    }
+    Ok(rows.into_iter().map(|row| row.standing.into()).collect())
 }
 
 async fn open_streams(connection: &mut PgConnection, group: &Group<'_>) -> Result<(), StoreError> {

@@ -1,8 +1,8 @@
 //! What is over and kept for a while only: finished notifications, resolved alerts, agents that do not come back and what
-//! is missing of theirs, business events; and
-//! the outbox, which must not grow without bound while a channel is away.
+//! is missing of theirs, business events; and the outbox, which must not grow without bound while a channel is away.
 //!
-//! `SKIP LOCKED` throughout: another aggregator prunes as well, and what is being used just now is not over.
+//! What prunes does so with `SKIP LOCKED`: another aggregator prunes as well, and what is being used just now is not over.
+//! What sheds waits: a call before it whose answer was lost may be at it still, and what that one shed is told, too.
 
 use super::super::row::{Moment, bound};
 use super::super::{HistoryBefore, PrunedHistory, StoreError};
@@ -46,16 +46,15 @@ const SHED_OUTBOX: &str = "
         DELETE FROM monitoring.outbox WHERE ordinal IN (
             SELECT ordinal FROM monitoring.outbox ORDER BY ordinal DESC OFFSET $1)
         RETURNING id, channel, body, created_at, attempts
-    ), kept AS (
-        INSERT INTO monitoring.notifications (id, channel, body, created_at, finished_at, outcome, attempts)
-        SELECT id, channel, body, created_at, $2, 'outbox_full', attempts FROM shed
-        ON CONFLICT (id) DO NOTHING
-    ), counted AS (
-        SELECT channel FROM shed
-        UNION ALL
-        SELECT channel FROM monitoring.notifications WHERE finished_at = $2 AND outcome = 'outbox_full'
     )
-    SELECT channel, count(*) FROM counted GROUP BY channel ORDER BY channel";
+    INSERT INTO monitoring.notifications (id, channel, body, created_at, finished_at, outcome, attempts)
+    SELECT id, channel, body, created_at, $2, 'outbox_full', attempts FROM shed
+    ON CONFLICT (id) DO NOTHING";
+
+// A statement of its own: one that waited for the same call before it does not see what that one did.
+const COUNT_SHED: &str = "
+    SELECT channel, count(*) FROM monitoring.notifications WHERE finished_at = $1 AND outcome = 'outbox_full'
+    GROUP BY channel ORDER BY channel";
 
 pub(super) async fn prune(store: &PostgresStore, before: &HistoryBefore) -> Result<PrunedHistory, StoreError> {
     let notifications = in_steps(store, PRUNE_NOTIFICATIONS, before.notifications).await?;
@@ -87,7 +86,7 @@ pub(super) async fn shed_outbox(
     keep: u32,
     at: Timestamp,
 ) -> Result<Vec<(String, u64)>, StoreError> {
-    let query = sqlx::query_as::<_, (String, i64)>(SHED_OUTBOX).bind(i64::from(keep)).bind(Moment(at));
-    let shed = store.fetch(query).await?;
+    store.execute(sqlx::query(SHED_OUTBOX).bind(i64::from(keep)).bind(Moment(at))).await?;
+    let shed = store.fetch(sqlx::query_as::<_, (String, i64)>(COUNT_SHED).bind(Moment(at))).await?;
     Ok(shed.into_iter().map(|(channel, count)| (channel, count.unsigned_abs())).collect())
 }

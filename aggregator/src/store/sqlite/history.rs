@@ -1,6 +1,5 @@
 //! What is over and kept for a while only: finished notifications, resolved alerts, agents that do not come back and what
-//! is missing of theirs, business events; and
-//! the outbox, which must not grow without bound while a channel is away.
+//! is missing of theirs, business events; and the outbox, which must not grow without bound while a channel is away.
 
 use super::super::row::{Moment, bound};
 use super::super::{HistoryBefore, PrunedHistory, StoreError};

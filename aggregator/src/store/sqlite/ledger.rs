@@ -19,13 +19,15 @@ const INSERT_GAPS: &str = "
     ON CONFLICT (agent_id, epoch, first_seq) DO UPDATE SET
         last_seq = max(last_seq, excluded.last_seq), noted_at = max(noted_at, excluded.noted_at)";
 
-// The smaller of a time and of none is none: a gap before which nothing came stays so.
+// As `Missing::end` does it.
 const END_GAPS: &str = "
-    UPDATE gaps SET until_at = max(ifnull(from_at, $3), $3), from_at = min(from_at, $3)
+    UPDATE gaps SET
+        until_at = CASE WHEN from_at >= $3 THEN max(from_at, $4) ELSE $3 END,
+        from_at = CASE WHEN from_at >= $3 THEN $3 ELSE from_at END
     WHERE (agent_id, epoch, first_seq) IN (
         SELECT agent_id, epoch, first_seq FROM gaps INDEXED BY gaps_open
         WHERE agent_id = $1 AND until_at IS NULL AND generation <= $2
-        ORDER BY generation, first_seq LIMIT $4)";
+        ORDER BY generation, first_seq LIMIT $5)";
 
 const LOAD_EPOCHS: &str = "
     SELECT epoch, last_seq, first_seen, last_received_at, oldest_at, newest_at
@@ -77,7 +79,9 @@ fn gap_to_json(gap: &NewGap) -> Value {
 pub(super) async fn end_gaps(tx: &mut SqliteTransaction<'_>, ends: &[GapEnd]) -> Result<(), StoreError> {
     let mut most = ENDS_MAX;
     for end in ends {
-        let query = sqlx::query(END_GAPS).bind(end.agent_id).bind(end.generation).bind(bound(end.at));
+        let (oldest_at, newest_at) = end.sampled;
+        let query = sqlx::query(END_GAPS).bind(end.agent_id).bind(end.generation);
+        let query = query.bind(bound(oldest_at)).bind(bound(newest_at));
         let ended = query.bind(i64::from(most)).execute(&mut **tx).await?.rows_affected();
         most = most.saturating_sub(u32::try_from(ended).unwrap_or(most));
         if most == 0 {
