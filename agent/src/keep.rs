@@ -277,10 +277,8 @@ impl Keeper {
             (link.opened.take(), std::mem::take(&mut link.outcomes))
         };
         if let Some(Opened { items, rewound }) = opened {
+            self.begin_at_the_last_ack();
             self.session = Some(items);
-            self.sent.clear();
-            self.sent_bytes = 0;
-            self.spool.rewind();
             if let Some(rewound) = rewound {
                 self.begin_again(rewound);
             }
@@ -304,6 +302,14 @@ impl Keeper {
                 tracing::debug!(error = chain(&error), "outcome ignored");
             }
         }
+    }
+
+    /// Nothing is in flight any more, for no ack to settle; a session begins behind the last one.
+    fn begin_at_the_last_ack(&mut self) {
+        self.session = None;
+        self.sent.clear();
+        self.sent_bytes = 0;
+        self.spool.rewind();
     }
 
     /// The spool was set back: another record may have been sent under each name that it would give next.
@@ -370,10 +376,10 @@ impl Keeper {
                 None => {}
                 Some(NotMoved::NotRead(error)) => tracing::debug!(error = chain(&error), "outcome ignored"),
                 Some(error) => {
-                    // It stays where it is; the next session hears of it again.
+                    // It stays where it is, whatever is acked behind it; the next session hears of it again.
                     let seq = run.get(from).map(|position| position.seq);
                     tracing::error!(seq, error = chain(&error), "a record could not be given another place");
-                    self.session = None;
+                    self.begin_at_the_last_ack();
                     return;
                 }
             }

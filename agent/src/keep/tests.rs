@@ -13,7 +13,7 @@ use proto::name::SeriesKey;
 use proto::sample::{Kind, Pass, SeriesDef, Timestamp};
 use proto::telemetry::Telemetry;
 use runtime::clock::{ManualClock, SystemClock};
-use spool::memory::{EACCES, EIO, ENOSPC, MemoryDisk, Operation};
+use spool::memory::{EACCES, EIO, EMFILE, ENOSPC, MemoryDisk, Operation};
 use spool::{Fs, Mode, Options, RealDisk};
 use std::path::Path;
 use std::thread::JoinHandle;

@@ -152,3 +152,23 @@ fn a_finished_segment_that_the_disk_kept_is_removed_by_a_later_checkpoint_though
     assert!(stats.leftovers == 0 && stats.bytes < bytes, "{stats:?}");
     assert_eq!(hand.keeper.wait(), IDLE);
 }
+
+#[test]
+fn a_record_that_was_dropped_for_room_before_it_could_move_is_told_as_a_gap_whatever_is_acked_behind_it() {
+    let options = Options { segment_bytes: 1, ..Options::new(Mode::Durable, 4000, "boot") };
+    let mut hand = Hand::with(options); // each record has a segment of its own
+    let mut items = hand.door.open_session(None);
+    (1..=2).for_each(|at| hand.write(folded(at)));
+    let (first, second) = (receive(&mut items).0, receive(&mut items).0);
+    while hand.door.stats().dropped.spool_full == 0 {
+        hand.write(folded(3));
+    }
+    hand.door.heard(Outcome::Taken(first), Wake::Later);
+    hand.door.heard(Outcome::Acked(second), Wake::Now);
+    hand.keeper.step();
+    let mut items = hand.door.open_session(None);
+    hand.keeper.step();
+    let gap = receive_gap(&mut items);
+    assert_eq!((gap.first_seq, gap.last_seq, gap.reason.as_str()), (1, 1, "spool_full"));
+    assert_eq!(receive(&mut items).0, second, "it comes again");
+}

@@ -124,3 +124,39 @@ fn a_run_of_records_whose_places_are_taken_moves_for_one_sync_and_a_stranger_in_
     assert_eq!(stats.syncs - before, 3, "the new epoch's, and one on either side of the stranger");
     bench.agent.stop();
 }
+
+/// Two records are sent; the first cannot move for what `fail` does to the disk, and the second is acked, heard `wake`.
+fn an_ack_behind_a_record_that_could_not_move(fail: impl Fn(&MemoryDisk), wake: Wake) {
+    let bench = Bench::new(Mode::Durable);
+    let agent = &bench.agent;
+    (1..=2).for_each(|at| bench.record(at));
+    let mut items = agent.door.open_session(None);
+    let (first, second) = (receive(&mut items), receive(&mut items));
+    fail(&bench.disk);
+    agent.door.heard(Outcome::Taken(first.0), wake);
+    if wake == Wake::Now {
+        assert_eq!(items.blocking_recv(), None, "the session is given up");
+    }
+    agent.door.heard(Outcome::Acked(second.0), Wake::Now); // it is stored over there
+    assert_eq!(items.blocking_recv(), None, "the session is given up");
+    bench.disk.heal();
+    bench.record(3);
+    let mut items = agent.door.open_session(None);
+    assert_eq!(receive(&mut items), first, "it stays, and comes again");
+    assert_eq!(agent.door.stats().delivered, 0);
+    bench.agent.stop();
+}
+
+#[test]
+fn an_ack_of_a_later_record_does_not_settle_one_that_could_not_move() {
+    for wake in [Wake::Later, Wake::Now] {
+        an_ack_behind_a_record_that_could_not_move(|disk| disk.fail(Operation::Rename, 0, u32::MAX, EIO), wake);
+    }
+}
+
+#[test]
+fn nor_does_it_where_the_machine_was_short_of_descriptors_for_a_moment() {
+    for wake in [Wake::Later, Wake::Now] {
+        an_ack_behind_a_record_that_could_not_move(|disk| disk.fail(Operation::Open, 0, 1, EMFILE), wake);
+    }
+}
