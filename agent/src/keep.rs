@@ -201,6 +201,7 @@ impl Keeper {
             read_fault: Complaint::default(),
             cursor_fault: Complaint::default(),
         };
+        keeper.note_given_out();
         (keeper, door)
     }
 
@@ -327,7 +328,7 @@ impl Keeper {
             tracing::error!(error = chain(&error), "no new epoch; nothing is sent until there is one");
             self.session = None;
         }
-        self.note_last();
+        self.note_given_out();
     }
 
     fn acked(&mut self, position: Position) -> Result<(), spool::NotRead> {
@@ -365,7 +366,7 @@ impl Keeper {
         let mut from = 0;
         while from < run.len() {
             let Readmitted { moved, refused } = self.spool.readmit_all(&places[from..]);
-            self.note_last();
+            self.note_given_out();
             for (position, new) in run[from..].iter().zip(&moved) {
                 self.arrived(*position);
                 let (seq, new_seq) = (position.seq, new.seq);
@@ -428,9 +429,12 @@ impl Keeper {
         }
     }
 
-    /// Shows the last place that the spool has given out: before anything of it is sent, so that a hello never says less.
-    fn note_last(&self) {
-        self.inside.lock().last = last_of(&self.spool);
+    /// Shows the last place that the spool has given out, and how much waits in it: before anything of it is sent or
+    /// answered, so that neither a hello nor the end of a drain knows less.
+    fn note_given_out(&self) {
+        let waiting = self.spool.stats().waiting;
+        let mut link = self.inside.lock();
+        (link.last, link.waiting) = (last_of(&self.spool), waiting);
     }
 
     /// Counts a new epoch, once.
@@ -460,9 +464,8 @@ impl Keeper {
             let up_to_seq = now.evicted_seq;
             tracing::warn!(records, bytes, up_to_seq, "no room in the spool: the oldest records were dropped");
         }
-        let waiting = now.waiting + self.batch.passes() as u64;
         let mut link = self.inside.lock();
-        link.waiting = waiting;
+        link.waiting = now.waiting;
         link.stats = now;
         link.progress.busy_since = None;
     }

@@ -39,7 +39,7 @@ impl Keeper {
         self.tell_losses(); // the batch itself may be one
         let (kept, not_kept) = self.append_handed(handed);
         is_taken |= !kept.is_empty();
-        self.note_last();
+        self.note_given_out();
         // In mode `fast` a record is accepted when it is taken, and nobody was promised a sync.
         let synced = if self.mode == Mode::Fast { Ok(()) } else { self.sync() };
         self.note_progress(is_taken, synced.is_ok());
@@ -70,7 +70,7 @@ impl Keeper {
             return;
         }
         self.tell_losses();
-        self.note_last();
+        self.note_given_out();
         let is_over = self.sync().is_ok() && self.checkpoint(now) && self.untold.is_empty();
         self.retry_at = (!is_over).then_some(now + RETRY_PAUSE);
         if is_over {
@@ -94,6 +94,7 @@ impl Keeper {
             Err(error) => (error.reason(), Reason::TooLarge, chain(&error)),
             Ok(record) => match self.spool.append(Class::Ordinary, &record) {
                 Ok(_) => {
+                    self.note_given_out(); // before they are no passes any more: what waits, waits somewhere
                     self.meters.passes.kept.inc_by(passes);
                     self.meters.passes.waiting.sub(passes as f64);
                     self.note_taken();

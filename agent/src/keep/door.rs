@@ -72,7 +72,7 @@ pub(super) struct Link {
     pub look_waits: bool,
     /// The keeper shall end, and takes nothing more that somebody would wait for.
     pub stopping: bool,
-    /// Records and passes that are not delivered, as of the keeper's last look.
+    /// Records in the spool that are not delivered, as the keeper last said.
     pub waiting: u64,
     /// The last place that the spool has given out.
     pub last: Position,
@@ -217,9 +217,13 @@ impl Door {
         }
     }
 
-    /// Records and passes that are not delivered.
+    /// What is not delivered: records in the spool, and the passes and events on their way to it. What comes there in this
+    /// moment may be counted as both.
     pub fn waiting(&self) -> u64 {
-        self.lock().waiting
+        let coming = self.passes.waiting.get() + self.events.waiting.get(); // first, so that nothing slips between the two
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+        let coming = coming as u64;
+        coming + self.lock().waiting
     }
 
     /// The last place that the spool has given out; its seq is 0 where the epoch has given out none.

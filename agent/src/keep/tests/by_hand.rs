@@ -172,3 +172,37 @@ fn a_record_that_was_dropped_for_room_before_it_could_move_is_told_as_a_gap_what
     assert_eq!((gap.first_seq, gap.last_seq, gap.reason.as_str()), (1, 1, "spool_full"));
     assert_eq!(receive(&mut items).0, second, "it comes again");
 }
+
+#[test]
+fn what_was_answered_waits_for_its_delivery_from_then_on() {
+    let mut hand = Hand::new(Mode::Durable);
+    let mut receipt = hand.door.hand_in(b"event".to_vec(), 1).expect("there is room");
+    assert_eq!(hand.door.waiting(), 1, "and before that for the keeper");
+    hand.keeper.commit_if_due();
+    assert_eq!(receipt.try_recv(), Ok(Ok(())));
+    assert_eq!(hand.door.waiting(), 1);
+}
+
+#[test]
+fn a_pass_waits_for_its_delivery_from_the_moment_when_it_is_handed_over() {
+    let mut hand = Hand::new(Mode::Durable);
+    assert!(hand.door.deliver(folded(1)));
+    assert_eq!(hand.door.waiting(), 1, "nobody has looked at it");
+    let Ok(Event::Pass(pass)) = hand.keeper.inside.inbox.try_recv() else { panic!("it is there") };
+    hand.keeper.batch.add(pass, hand.clock.monotonic());
+    assert_eq!(hand.door.waiting(), 1, "it is in a batch");
+    hand.clock.advance(LINGER);
+    hand.keeper.commit_if_due();
+    assert_eq!(hand.door.waiting(), 1, "it is in the spool");
+}
+
+#[test]
+fn what_the_spool_held_when_it_was_opened_waits_before_the_keeper_runs() {
+    let mut hand = Hand::new(Mode::Durable);
+    hand.write(folded(1));
+    hand.keeper.end();
+    let (spool, _) = open(&hand.disk, Mode::Durable);
+    let meters = Meters::new(&Telemetry::default());
+    let (_keeper, door) = Keeper::new(spool, MAX_BYTES, Arc::new(hand.clock.clone()), meters.keep);
+    assert_eq!(door.waiting(), 1);
+}
