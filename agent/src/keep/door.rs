@@ -60,7 +60,8 @@ pub struct Progress {
 pub(super) struct Link {
     /// A session that the keeper has not begun to serve.
     pub opened: Option<Opened>,
-    /// In the order in which they were heard; consecutive acks are one.
+    /// In the order in which they were heard; consecutive acks are one, and of each batch in flight at most one is another
+    /// outcome.
     pub outcomes: Vec<Outcome>,
     /// Records that somebody waits for, and their bytes.
     pub handed: Vec<Handed>,
@@ -224,6 +225,12 @@ impl Door {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
         let coming = coming as u64;
         coming + self.lock().waiting
+    }
+
+    /// Outcomes that the keeper has not taken.
+    #[cfg(test)]
+    pub(crate) fn unheard(&self) -> usize {
+        self.lock().outcomes.len()
     }
 
     /// The last place that the spool has given out; its seq is 0 where the epoch has given out none.

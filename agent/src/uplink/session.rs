@@ -222,15 +222,17 @@ impl<'a> Session<'a> {
             }
             Some(Ok(ToAgent::Refusal(refusal))) => match (refusal.reason, refusal.position) {
                 (RefusalReason::InvalidBatch, Some(position)) => {
-                    self.not_taken(position, &self.uplink.meters.refused);
-                    self.heard(Outcome::Refused(position, refusal.message), Wake::Now);
-                    // The aggregator has stored a gap in its place: this stands for everything before it, as an ack.
-                    self.heard(Outcome::Acked(position), Wake::Now);
+                    if self.not_taken(position, &self.uplink.meters.refused) {
+                        self.heard(Outcome::Refused(position, refusal.message), Wake::Now);
+                        // The aggregator has stored a gap in its place: this stands for everything before it, as an ack.
+                        self.heard(Outcome::Acked(position), Wake::Now);
+                    }
                     Ok(())
                 }
                 (RefusalReason::PositionTaken, Some(position)) => {
-                    self.not_taken(position, &self.uplink.meters.moved);
-                    self.heard(Outcome::Taken(position), Wake::Now);
+                    if self.not_taken(position, &self.uplink.meters.moved) {
+                        self.heard(Outcome::Taken(position), Wake::Now);
+                    }
                     Ok(())
                 }
                 (RefusalReason::UnknownSchema, _) => Err(SessionError::Broken(refusal.message)),
@@ -258,13 +260,14 @@ impl<'a> Session<'a> {
         self.uplink.door.heard(outcome, wake);
     }
 
-    /// The batch at this position is not taken, for which `count` counts; everything before it is.
-    fn not_taken(&mut self, position: Position, count: &IntCounter) {
-        if let Some(taken) = self.flight.refused(position) {
-            count.inc();
-            self.uplink.meters.acked.inc_by(taken);
-            self.show_flight();
-        }
+    /// The batch at this position is not taken, for which `count` counts; everything before it is. Whether it is in flight:
+    /// of what is not, the keeper need not hear, and so hears of each batch once.
+    fn not_taken(&mut self, position: Position, count: &IntCounter) -> bool {
+        let Some(taken) = self.flight.refused(position) else { return false };
+        count.inc();
+        self.uplink.meters.acked.inc_by(taken);
+        self.show_flight();
+        true
     }
 
     /// Delivers what is left until the time is up, then says goodbye.

@@ -50,6 +50,7 @@ impl Ingest for Front {
 /// An uplink over a spool of so many records, and what it streams to.
 struct Bench {
     streams: mpsc::Receiver<Stream>,
+    disk: MemoryDisk,
     door: Door,
     meters: Meters,
     standing: Arc<Standing>,
@@ -91,9 +92,9 @@ impl Bench {
         backoff: Duration,
         patience: Patience,
     ) -> Self {
-        let disk = Arc::new(MemoryDisk::default());
+        let disk = MemoryDisk::default();
         let options = Options::new(Mode::Durable, 64 << 20, "boot");
-        let (mut spool, report) = Spool::open(disk, Path::new("/spool"), options).expect("it opens");
+        let (mut spool, report) = Spool::open(Arc::new(disk.clone()), Path::new("/spool"), options).expect("it opens");
         for record in records {
             spool.append(Class::Ordinary, record).expect("there is room");
         }
@@ -126,7 +127,7 @@ impl Bench {
             standing: standing.clone(),
         };
         let uplink = tokio::spawn(uplink.run(stop.clone()));
-        Self { streams, door, meters, standing, epoch: report.epoch, stop, uplink }
+        Self { streams, disk, door, meters, standing, epoch: report.epoch, stop, uplink }
     }
 
     /// The next stream, without an answer to its hello.
@@ -289,6 +290,29 @@ async fn each_batch_that_is_sent_is_acked_refused_moved_unanswered_or_in_flight(
     stream.say(ToAgent::Ack(moved.position)).await;
     until("all are settled", || bench.door.waiting() == 0).await;
     assert_eq!(books(&bench), [9, 5, 1, 1, 2, 0]);
+    bench.end();
+}
+
+#[tokio::test]
+async fn a_refusal_of_what_is_not_in_flight_is_not_passed_on_however_often_it_comes() {
+    let mut bench = Bench::new(&[record(1), record(2)]).await;
+    let mut stream = bench.stream().await;
+    stream.batch().await;
+    stream.batch().await;
+    bench.disk.hang();
+    let _receipt = bench.door.hand_in(b"event".to_vec(), 1).expect("there is room");
+    until("the keeper waits for the disk", || bench.disk.waiting_syncs() == 1).await;
+    for _ in 0..20 {
+        stream.say(bench.refusal(RefusalReason::InvalidBatch, 1)).await;
+        stream.say(bench.refusal(RefusalReason::PositionTaken, 1)).await;
+        stream.say(bench.refusal(RefusalReason::InvalidBatch, 9)).await;
+    }
+    stream.say(ToAgent::Ack(bench.position(2))).await;
+    until("all of them were heard", || books(&bench)[1] == 1).await;
+    assert_eq!(bench.door.unheard(), 2, "the first refusal, and the acks");
+    bench.disk.heal();
+    until("both are settled", || bench.meters.keep.spool.records_out.get() == 1).await;
+    assert_eq!(bench.meters.keep.spool.dropped.with_label_values(&["refused"]).get(), 1);
     bench.end();
 }
 
