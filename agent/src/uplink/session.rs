@@ -45,6 +45,10 @@ pub struct Patience {
     pub ping_every: Duration,
     /// For the answer to a ping. One that is gone without a word is noticed after these two, within a minute.
     pub pong_within: Duration,
+    /// After the stop, for a stream to open and for the acks of what is left, which then stays in the spool.
+    pub drain: Duration,
+    /// After that, to close its side when it has our goodbye.
+    pub goodbye: Duration,
 }
 
 /// One stream.
@@ -92,6 +96,8 @@ impl Default for Patience {
             welcome: Duration::from_secs(10),
             ping_every: PING_EVERY,
             pong_within: PONG_WITHIN,
+            drain: DRAIN_MAX,
+            goodbye: GOODBYE_MAX,
         }
     }
 }
@@ -106,15 +112,16 @@ impl<'a> Session<'a> {
     /// Runs until the stream fails, or until `stop` and everything is delivered. A stream that is not open at the stop may
     /// still open, in the time that it would have had to deliver.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), SessionError> {
+        let limit = self.uplink.patience.drain;
         let time_is_up = async {
             stop.cancelled().await;
-            tokio::time::sleep(DRAIN_MAX).await;
+            tokio::time::sleep(limit).await;
         };
         tokio::pin!(time_is_up);
         let (out, outbound) = mpsc::channel(OUTBOUND);
         let (mut inbound, rewound) = tokio::select! {
             opened = self.open(&out, outbound) => opened?,
-            () = &mut time_is_up => return Err(SessionError::Silent { what: "the last attempt", limit: DRAIN_MAX }),
+            () = &mut time_is_up => return Err(SessionError::Silent { what: "the last attempt", limit }),
         };
         self.uplink.note_connected();
 
@@ -307,7 +314,7 @@ impl<'a> Session<'a> {
             while let Some(Ok(_)) = inbound.next().await {}
             Ok(())
         };
-        timeout(GOODBYE_MAX, goodbye).await.unwrap_or(Ok(()))
+        timeout(self.uplink.patience.goodbye, goodbye).await.unwrap_or(Ok(()))
     }
 }
 
