@@ -3,7 +3,9 @@
 //! The first is cured by a new epoch, the second by a new name for that one record.
 //!
 //! A record that gets a new name is on disk twice for a moment: the copy is durable before the old place is settled. A
-//! crash between leaves both, never none.
+//! crash between leaves both, never none. Where the copy's sync fails it is remembered, so that a record which is to move
+//! again and again over a failing disk is copied once. (In mode `Fast` nobody was promised a sync, and a failed one stops
+//! nothing.)
 
 use std::io;
 
@@ -13,6 +15,7 @@ use crate::Place;
 use crate::error::{NotRead, ReadError, Refused, SyncError};
 use crate::fs::is_no_space;
 use crate::item::Position;
+use crate::options::Mode;
 use crate::queue::{Spool, frames_bytes};
 use crate::read::Fate;
 
@@ -138,13 +141,17 @@ impl Spool {
         Readmitted { moved, refused }
     }
 
-    /// Appends a record once more that is in flight behind the one at `after`: where it is, and the name of the copy.
+    /// Appends a record once more that is in flight behind the one at `after`, unless that was done before: where it is,
+    /// and the name of the copy.
     fn copy(&mut self, position: Position, after: Option<usize>) -> Result<(usize, Position), NotMoved> {
         let (index, found, class) = self.record_in_flight(position)?;
         if after.is_some_and(|after| index <= after) {
             return Err(NotRead { epoch: position.epoch, seq: position.seq }.into());
         }
         let place = self.in_flight[index].place;
+        if let Some(&copy) = self.copies.get(&place) {
+            return Ok((index, copy));
+        }
         let read = self.lanes[class.index()].read_again(place, &found);
         let payload = read.map_err(|source| ReadError { dir: self.dir.clone(), source })?;
         if place.era == self.next.era {
@@ -153,12 +160,16 @@ impl Spool {
         drop(self.make_room(class, frames_bytes(&[&payload]))); // as far as it can
         let copy = self.position(self.next);
         self.write_records(class, &[payload])?;
+        self.copies.insert(place, copy);
         Ok((index, copy))
     }
 
     /// Makes the copies of these durable; then their old places are done, and everything before the last of them.
     fn settle_copied(&mut self, copied: &[usize], last: Position) -> Result<(), NotMoved> {
-        self.sync()?;
+        match self.sync() {
+            Err(error) if self.options.mode == Mode::Durable => return Err(error.into()),
+            _ => {}
+        }
         for &index in copied {
             self.in_flight[index].fate = Fate::Moved;
         }

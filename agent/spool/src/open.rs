@@ -1,7 +1,7 @@
 //! Opening: from whatever lies in the directory to a spool, in one pass over the names and headers and one scan of the
 //! last segment of each lane. It decides one thing that matters: whether the epoch may go on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -158,6 +158,7 @@ impl Spool {
             expected: Place { era: acked.era, seq: acked.seq + 1 },
             evicted: cursor.map_or(Place { era: 0, seq: 0 }, |cursor| cursor.evicted),
             in_flight: VecDeque::new(),
+            copies: BTreeMap::new(),
             generation: cursor.map_or(0, |cursor| cursor.generation),
             cursor_copy,
             reserve,

@@ -1,7 +1,7 @@
 //! The spool and its writing side: two lanes, one sequence. Every record takes the next place, in the lane of its class;
 //! a sync makes both lanes durable and only then moves the limit of what the reader may see.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +40,9 @@ pub struct Spool {
     /// Places up to here are missing because there was no room.
     pub(crate) evicted: Place,
     pub(crate) in_flight: VecDeque<Sent>,
+    /// Records that were copied under a new name and are not done, since the copy is not durable yet: their places, and the
+    /// names of the copies. No more than may be in flight.
+    pub(crate) copies: BTreeMap<Place, Position>,
     pub(crate) generation: u64,
     /// The copy of the cursor that is written first.
     pub(crate) cursor_copy: usize,

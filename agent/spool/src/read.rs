@@ -116,6 +116,7 @@ impl Spool {
         while self.in_flight.front().is_some_and(|sent| sent.place <= place) {
             self.settle_front();
         }
+        self.copies.retain(|place, _| *place > self.acked);
         self.retire();
         self.check_books();
         Ok(())

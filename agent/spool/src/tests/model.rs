@@ -8,7 +8,7 @@
 //! 4. Nothing is renamed: a position that was ever read never names other bytes.
 //! 5. Nothing is shown early: in mode `Durable`, only what is synced.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -50,6 +50,8 @@ pub(super) struct Model {
     acked: At,
     /// What was read since the last rewind.
     window: Vec<(At, Position)>,
+    /// Records that were copied and have not moved: they are not copied again.
+    copied: BTreeSet<At>,
     session: u32,
     numbers: u64,
     boot: u32,
@@ -75,6 +77,7 @@ impl Model {
             at: None,
             acked: (0, 0),
             window: Vec::new(),
+            copied: BTreeSet::new(),
             session: 0,
             numbers: 0,
             boot: 1,
@@ -97,6 +100,7 @@ impl Model {
             epochs: self.epochs.clone(),
             seen: self.seen.clone(),
             window: Vec::new(),
+            copied: BTreeSet::new(),
             ..*self
         };
         after.forget_unpromised();
@@ -114,6 +118,7 @@ impl Model {
         self.session += 1;
         self.at = None;
         self.window.clear();
+        self.copied.clear();
     }
 
     fn spool(&mut self) -> &mut Spool {
@@ -222,18 +227,20 @@ impl Model {
         }
     }
 
-    /// The first so many of the run were appended again: behind `last`, or in the epoch that began on the way.
+    /// The first so many of the run that were not before were appended again: behind `last`, or in the epoch that began on the way.
     fn note_copies(&mut self, run: &[(At, Position)], last: Position, copies: u64, has_sync_failed: bool) {
         let may_be_lost = self.options.mode == Mode::Fast && has_sync_failed;
         let (now, visible) = (self.last(), self.spool().visible);
         let in_new = if now.epoch == last.epoch { 0 } else { now.seq };
         let before = (1..=copies - in_new).map(|number| Position { seq: last.seq + number, ..last });
         let behind = (1..=in_new).map(|seq| Position { seq, ..now });
-        for (position, (at, _)) in before.chain(behind).zip(run) {
+        let run: Vec<_> = run.iter().map(|(at, _)| *at).filter(|at| !self.copied.contains(at)).collect();
+        for (position, at) in before.chain(behind).zip(run) {
+            self.copied.insert(at);
             // A segment or an epoch was left behind it.
             let is_synced = position.epoch != now.epoch || position.seq < visible.seq;
             let promised = self.options.mode == Mode::Durable && is_synced;
-            let copy = Entry { promised, may_be_lost, ..self.history[at].clone() };
+            let copy = Entry { promised, may_be_lost, ..self.history[&at].clone() };
             self.note(position, copy);
         }
     }

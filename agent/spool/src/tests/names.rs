@@ -240,6 +240,73 @@ fn a_run_whose_copies_cannot_be_made_durable_stays_in_flight_under_its_names() {
 }
 
 #[test]
+fn a_record_whose_copy_is_not_durable_yet_is_not_copied_again() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 3);
+    spool.begin_epoch(NewEpoch::Rewound).unwrap();
+    let run = positions(&drain(&mut spool));
+    for attempt in 0..3 {
+        disk.fail(Operation::Sync, 0, 2, EIO);
+        let Readmitted { moved, refused } = spool.readmit_all(&run[..2]);
+        assert!(matches!(refused, Some(NotMoved::Sync(_))) && moved.is_empty(), "{attempt}: {refused:?}");
+        spool.rewind(); // as for a new session
+        drain(&mut spool);
+    }
+    let Readmitted { moved, refused } = spool.readmit_all(&run);
+    assert!(refused.is_none(), "{refused:?}");
+    assert_eq!((spool.stats().appended, spool.stats().moved), (6, 3));
+    spool.rewind();
+    assert_eq!(positions(&drain(&mut spool)), moved, "each is once under its new name");
+    assert_eq!(seqs(&drain(&mut open(&disk.copy()).0)), [1, 2, 3], "also after a restart");
+    assert!(spool.copies.is_empty());
+}
+
+#[test]
+fn a_copy_that_was_not_durable_is_forgotten_when_its_record_has_arrived_all_the_same() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 2);
+    spool.begin_epoch(NewEpoch::Rewound).unwrap();
+    let run = positions(&drain(&mut spool));
+    disk.fail(Operation::Sync, 0, 2, EIO);
+    assert!(spool.readmit(run[0]).is_err());
+    spool.ack(run[1]).unwrap();
+    assert!(spool.copies.is_empty());
+    assert_eq!((spool.stats().delivered, spool.stats().moved), (2, 0));
+}
+
+#[test]
+fn in_mode_fast_a_record_moves_over_a_failed_sync_which_is_counted() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Fast, 1);
+    spool.begin_epoch(NewEpoch::Rewound).unwrap();
+    let old = positions(&drain(&mut spool));
+    disk.fail(Operation::Sync, 0, 1, EIO);
+    let moved = spool.readmit(old[0]).unwrap();
+    assert_eq!((spool.stats().moved, spool.stats().sync_failures), (1, 1));
+    spool.rewind();
+    assert_eq!(positions(&drain(&mut spool)), [moved]);
+}
+
+#[test]
+fn a_record_that_moved_is_there_under_one_name_or_the_other_however_power_fails_on_the_way() {
+    for operations in 0..60 {
+        let disk = MemoryDisk::default();
+        let mut spool = filled(&disk, Mode::Durable, 3);
+        let run = positions(&drain(&mut spool));
+        disk.stop_after(operations);
+        let moved = spool.readmit_all(&run).moved;
+        drop(spool);
+        disk.lose_power(PowerLoss::DropsAll);
+        let left = drain(&mut open(&disk).0);
+        let payloads: std::collections::BTreeSet<_> = left
+            .iter()
+            .filter_map(|seen| if let Seen::Record(.., payload) = seen { Some(payload) } else { None })
+            .collect();
+        assert_eq!(payloads.len(), 3, "{operations}: {moved:?} {left:?}");
+    }
+}
+
+#[test]
 fn more_epochs_than_are_known_cost_nothing_that_a_segment_tells_of_and_no_memory() {
     let disk = MemoryDisk::default();
     let (mut spool, _) = open(&disk);
