@@ -50,6 +50,8 @@ enum Tail {
     Sure,
     /// Also records of a group that failed, whose seqs are given to others.
     Doubtful,
+    /// Nothing while the last segment stands, which was begun as a fence and shows no record.
+    Fenced,
 }
 
 pub(crate) struct Lane {
@@ -166,7 +168,7 @@ impl Lane {
                 self.begin_segment(stamp, seq)?;
             }
             self.sync(stamp)?;
-            self.tail = Tail::Sure;
+            self.tail = Tail::Fenced;
         }
         Ok(())
     }
@@ -263,6 +265,9 @@ impl Lane {
         if let Some(segment) = self.segments.back_mut() {
             segment.visible = segment.bytes;
             segment.records += self.hidden_records;
+            if self.tail == Tail::Fenced && segment.visible > HEADER_BYTES as u64 {
+                self.tail = Tail::Sure;
+            }
         }
         self.hidden_records = 0;
         self.hidden.clear();
@@ -284,6 +289,9 @@ impl Lane {
             && let Some(Segment { path, bytes, .. }) = self.segments.pop_back()
         {
             self.leftovers.remove(&*self.fs, path, bytes);
+            if self.tail == Tail::Fenced && self.hidden_records == 0 {
+                self.tail = Tail::Doubtful; // where records are hidden, the segment that they go into is the fence
+            }
             if self.index >= self.segments.len() {
                 self.walker = None;
             }

@@ -282,8 +282,9 @@ impl Spool {
     }
 
     /// Drops the oldest ordinary segment, if the policy and the lane have one to drop, and if the disk unlinks what was
-    /// dropped before: else it would go for nothing. The cursor is written first so that the reason of the gap is known after a crash; on a failing disk that may fail, and room matters more. But
-    /// the only segment may hold the highest seq: unless a cursor knows of that, it stays, or the seq would come again.
+    /// dropped before: else it would go for nothing. The cursor is written first so that the reason of the gap is known
+    /// after a crash; on a failing disk that may fail, and room matters more. But the last segment with a record that
+    /// outlasts a crash may hold the highest seq: unless a cursor knows of that, it stays, or the seq would come again.
     pub(crate) fn drop_oldest(&mut self) -> bool {
         const ORDINARY: usize = 0;
         if self.options.when_full == WhenFull::RefuseNew || !self.lanes[ORDINARY].leftovers.retry(&*self.fs) {
@@ -296,7 +297,8 @@ impl Spool {
             }
             self.lanes[ORDINARY].finish_segment();
         }
-        if self.lanes[ORDINARY].segments.len() == 1 && self.checkpoint().is_err() {
+        let mut behind = self.lanes[ORDINARY].segments.iter().skip(1);
+        if behind.all(|segment| segment.visible <= HEADER_BYTES as u64) && self.checkpoint().is_err() {
             return false;
         }
         let Some(front) = self.lanes[ORDINARY].pop_front() else { return false };

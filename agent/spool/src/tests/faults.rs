@@ -219,6 +219,51 @@ fn the_segment_with_the_highest_seq_stays_until_a_cursor_knows_of_it() {
 }
 
 #[test]
+fn a_seq_that_was_read_is_not_given_again_where_the_segment_behind_it_has_no_record_and_no_cursor_knows_of_it() {
+    let disk = MemoryDisk::default();
+    let (mut spool, _) = open(&disk);
+    spool.checkpoint().unwrap();
+    let mut last = 0;
+    while spool.lanes[0].room(512) > payload(1).len() as u64 + 30 {
+        last = spool.append(Class::Ordinary, &payload(1)).unwrap().seq;
+    }
+    spool.sync().unwrap();
+    assert_eq!(drain(&mut spool).len() as u64, last, "the receiver has them");
+    let epoch = spool.epoch();
+    spool.append(Class::Ordinary, &payload(2)).unwrap(); // begins the next segment
+    disk.fail(Operation::Write, 0, 1, crate::memory::ENOSPC);
+    disk.fail(Operation::Sync, 0, u32::MAX, EIO); // no cursor is written
+    assert!(spool.append(Class::Ordinary, &payload(3)).is_err());
+    drop(spool);
+    let mut states = 0;
+    for crashed in disk.crash_states() {
+        states += 1;
+        let (mut spool, _) = open(&crashed);
+        let at = spool.append(Class::Ordinary, &payload(9)).unwrap();
+        assert!(at.epoch != epoch || at.seq > last, "{at:?} was read as another record (up to {last})");
+    }
+    assert!(states > 1);
+}
+
+#[test]
+fn a_fence_that_goes_with_the_write_that_failed_behind_it_is_set_again() {
+    let disk = MemoryDisk::default();
+    let mut spool = filled(&disk, Mode::Durable, 1);
+    disk.fail(Operation::Write, 0, 1, EIO); // of the group: its first record is whole,
+    disk.fail(Operation::Truncate, 0, 1, EIO); // and stays
+    assert!(spool.append_all(Class::Ordinary, &[payload(100), payload(101)]).refused.is_some());
+    disk.fail(Operation::Write, 1, 1, EIO); // the fence's header is written, the record behind it is not
+    assert!(spool.append(Class::Ordinary, &payload(102)).is_err());
+    let at = spool.append(Class::Critical, &payload(103)).unwrap();
+    spool.sync().unwrap();
+    assert_eq!(at.seq, 2);
+    let before = drain(&mut spool);
+    drop(spool);
+    let (mut spool, _) = open(&disk);
+    assert_eq!(drain(&mut spool), before, "the seq is one record's");
+}
+
+#[test]
 fn a_new_epoch_on_a_full_disk_makes_room_for_its_name() {
     let disk = MemoryDisk::default();
     drop(filled(&disk, Mode::Durable, 40));
