@@ -96,10 +96,11 @@ impl Spool {
                 Err(why) => refused = Some(why),
             }
         }
+        let turned_away = &mut self.counts.turned_away;
         match refused {
-            Some(Refused::TooLarge { .. }) => self.counts.turned_away.too_large += 1,
-            Some(Refused::Full { .. }) => self.counts.turned_away.full += 1,
-            Some(Refused::NoSpace { .. } | Refused::Disk { .. }) => self.counts.turned_away.disk += 1,
+            Some(Refused::TooLarge { .. }) => turned_away.too_large += rest.len() as u64,
+            Some(Refused::Full { .. }) => turned_away.full += rest.len() as u64,
+            Some(Refused::NoSpace { .. } | Refused::Disk { .. }) => turned_away.disk += rest.len() as u64,
             None => {}
         }
         self.check_books();
@@ -126,7 +127,8 @@ impl Spool {
         let overhead = HEADER_BYTES + FRAME_BYTES;
         let most = usize::try_from(self.options.limit(class)).unwrap_or(usize::MAX).saturating_sub(overhead);
         let max_bytes = most.min(MAX_RECORD_BYTES);
-        let mut room = self.lanes[class.index()].room(self.options.segment_limit()).min(MAX_HIDDEN_BYTES as u64);
+        let segment_bytes = self.options.segment_limit();
+        let mut room = self.lanes[class.index()].room(segment_bytes).min(MAX_HIDDEN_BYTES as u64);
         for (count, payload) in payloads.iter().enumerate() {
             let bytes = payload.as_ref().len();
             let frame = (FRAME_BYTES + bytes) as u64;
@@ -134,7 +136,8 @@ impl Spool {
                 return Err(Refused::TooLarge { bytes, max_bytes });
             }
             if count == 0 && frame > room {
-                room = self.options.segment_limit().saturating_sub(HEADER_BYTES as u64); // of the next segment
+                let of_next = segment_bytes.saturating_sub(HEADER_BYTES as u64);
+                room = of_next.min(MAX_HIDDEN_BYTES as u64);
             } else if count > 0 && (frame > room || bytes > max_bytes) {
                 return Ok(count);
             }

@@ -55,10 +55,15 @@ impl Shelf {
                     drop(fs.remove(&path));
                     false
                 }
-                Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
+                Err(_) => false,
             }
         };
-        self.turned_away += u64::from(!kept);
+        self.turned_away += u64::from(!kept && !self.has(fs, name));
+    }
+
+    /// Whether a file of that name lies there.
+    fn has(&self, fs: &dyn Fs, name: &str) -> bool {
+        fs.is_dir(&self.dir).unwrap_or_default() && fs.open(&self.dir.join(name), Access::Read).is_ok()
     }
 
     /// Puts a refused record there, and why, so that they outlast power loss when this returns `true`. (The name of a
@@ -148,6 +153,10 @@ mod tests {
         assert_eq!(large.turned_away, 4);
         let again = Shelf::open(&disk, "/large".into());
         assert_eq!((again.bytes, again.files), (large.bytes, large.files), "it is counted again at opening");
+        large.keep(&disk, "0", &vec![0; 1 << 20]); // the same damage, read again
+        assert_eq!(large.turned_away, 4, "it lies there");
+        large.keep(&disk, "20", b"x");
+        assert_eq!(large.turned_away, 5);
         disk.write(Path::new("/file"), b"x");
         assert!(!large.take(&disk, Path::new("/file"), 1));
         assert_eq!(disk.read(Path::new("/file")).as_deref(), Some(&b"x"[..]), "what does not fit is the caller's");

@@ -100,8 +100,12 @@ fn of_records_appended_together_those_before_the_first_refused_one_are_taken() {
     let taken = spool.append_all(Class::Ordinary, &payloads);
     assert_eq!((taken.first.seq, taken.count), (1, 2));
     assert!(matches!(taken.refused, Some(Refused::TooLarge { .. })));
-    assert_eq!((spool.stats().appended, spool.stats().turned_away.too_large), (2, 1));
-    assert_eq!(spool.append_all(Class::Ordinary, &payloads[3..]).first.seq, 3, "the rest is the caller's to bring");
+    assert_eq!((spool.stats().appended, spool.stats().turned_away.too_large), (2, 2), "it and the one behind it");
+    assert_eq!(
+        spool.append_all(Class::Ordinary, &payloads[3..]).first.seq,
+        3,
+        "the rest is the caller's to bring again"
+    );
 }
 
 #[test]

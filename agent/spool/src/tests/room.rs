@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::memory::{ENOSPC, EOPNOTSUPP, Operation};
-use crate::{Reason, Refused, WhenFull};
+use crate::{Appended, Reason, Refused, WhenFull};
 
 /// Room for some forty records.
 fn small() -> Options {
@@ -56,6 +56,29 @@ fn critical_records_have_the_last_tenth_and_are_never_dropped() {
     let kept = seen.iter().filter(|seen| matches!(seen, Seen::Record(_, Class::Critical, _))).count() as u64;
     assert_eq!(kept, critical);
     assert!(matches!(spool.append(Class::Ordinary, &payload(0)), Err(Refused::Full { .. })), "there is none to drop");
+}
+
+#[test]
+fn each_record_that_is_turned_away_is_counted_also_those_behind_the_one_that_was_refused() {
+    let (mut spool, _) = open_with(&MemoryDisk::default(), Options { when_full: WhenFull::RefuseNew, ..small() });
+    while spool.append(Class::Critical, &payload(1)).is_ok() {}
+    let before = spool.stats().turned_away.full;
+    let Appended { count, refused, .. } = spool.append_all(Class::Critical, &[payload(1), payload(2), payload(3)]);
+    assert!(count == 0 && matches!(refused, Some(Refused::Full { .. })), "{refused:?}");
+    assert_eq!(spool.stats().turned_away.full - before, 3);
+}
+
+#[test]
+fn a_group_for_the_next_segment_is_no_larger_than_what_may_be_unsynced_in_memory() {
+    let (mut spool, _) = open_with(&MemoryDisk::default(), Options::new(Mode::Durable, 1 << 30, "b"));
+    let one = vec![7; 1 << 20];
+    while spool.lanes[1].room(spool.options.segment_limit()) > 1 << 20 {
+        spool.append(Class::Critical, &one).unwrap();
+    }
+    let many: Vec<_> = (0..7).map(|_| &one).collect();
+    assert_eq!(spool.append_all(Class::Critical, &many).count, 7);
+    let hidden = spool.lanes[1].hidden_bytes();
+    assert!(hidden <= crate::MAX_HIDDEN_BYTES, "{hidden} bytes are in memory");
 }
 
 #[test]
