@@ -1,6 +1,7 @@
 //! A disk in memory that fails on demand and loses power. What was not synced is then kept or not, each change by itself:
-//! each sector of 512 bytes of each write, each truncation, each growth of a file, each new, changed or removed name. A
-//! seed chooses, or all choices are gone through ([`MemoryDisk::crash_states`]). For tests only.
+//! each sector of 512 bytes of each write, each truncation, each growth of a file, each new, changed or removed name, each
+//! directory made within another. A seed chooses, or all choices are gone through ([`MemoryDisk::crash_states`]). For tests
+//! only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -83,6 +84,8 @@ struct State {
     unsynced_names: Vec<NameChange>,
     contents: Vec<Content>,
     dirs: BTreeSet<PathBuf>,
+    /// Directories within others of ours, which were not synced since: power loss may take them with all that is in them.
+    unsynced_dirs: BTreeSet<PathBuf>,
     locks: BTreeSet<PathBuf>,
     capacity_bytes: Option<u64>,
     faults: Vec<Fault>,
@@ -251,7 +254,11 @@ impl MemoryDisk {
 
 impl Fs for MemoryDisk {
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        self.state().dirs.insert(dir.to_path_buf());
+        let mut state = self.state();
+        let is_within = dir.parent().is_some_and(|parent| state.dirs.contains(parent));
+        if state.dirs.insert(dir.to_path_buf()) && is_within {
+            state.unsynced_dirs.insert(dir.to_path_buf());
+        }
         Ok(())
     }
 
@@ -316,9 +323,10 @@ impl Fs for MemoryDisk {
         Ok(())
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.begin(Operation::SyncDir)?;
+        state.unsynced_dirs.retain(|made| made.parent() != Some(dir));
         state.unsynced_names.clear();
         state.durable_names = state.names.clone();
         Ok(())
@@ -444,6 +452,12 @@ impl State {
         for change in self.unsynced_names.drain(..) {
             if keeps() {
                 change.apply(&mut self.durable_names);
+            }
+        }
+        for dir in std::mem::take(&mut self.unsynced_dirs) {
+            if !keeps() {
+                self.durable_names.retain(|path, _| !path.starts_with(&dir));
+                self.dirs.remove(&dir);
             }
         }
         self.names.clone_from(&self.durable_names);

@@ -37,6 +37,16 @@ fn a_refused_record_outlasts_power_loss_after_its_segment_is_gone() {
 }
 
 #[test]
+fn a_refused_record_and_the_folder_that_it_lies_in_outlast_power_loss_at_once() {
+    let disk = MemoryDisk::default();
+    let (spool, shelved) = refuse_first(&disk);
+    assert!(shelved);
+    drop(spool);
+    disk.lose_power(PowerLoss::DropsAll);
+    assert_eq!(dead(&disk), [payload(1)]);
+}
+
+#[test]
 fn whatever_the_disk_fails_in_a_refusal_nothing_is_said_to_be_shelved_that_is_not() {
     use Operation::{Create, Read, Rename, Sync, SyncDir, Write};
     for (operation, errno) in
