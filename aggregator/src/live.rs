@@ -19,6 +19,7 @@ mod awaiting;
 mod clock_offset;
 mod gaps;
 mod own_clock;
+mod record;
 mod report;
 
 use crate::store::{AgentRow, Pulse};
@@ -50,6 +51,8 @@ pub const AGENTS_MAX: usize = 20_000;
 pub const HEAD_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// The agent id under which the aggregator reports what it knows of the agents.
 pub const OURSELVES: Uuid = Uuid::nil();
+/// The agent id under which rules record.
+pub const RULES: Uuid = Uuid::max();
 
 /// Whether samples are for the rules to look at.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,90 +1,153 @@
-//! PromQL over the head: what `promql` asks of a storage, answered from memory.
+//! What is asked of the series in memory: PromQL's samples, and which series there are.
+//!
+//! The lock of what is alive is held for [`SERIES_AT_ONCE`] series at a time, for which their samples are copied, so that
+//! no query keeps agents waiting.
 
-use promql::{Matcher, Point, Select, SelectError};
+use crate::live::Live;
+use crate::store::Scope;
+use promql::{LabelSet, METRIC_NAME, Samples, Select, SelectError, Selection, SeriesSelector};
+use proto::name::SeriesKey;
 use proto::sample::Timestamp;
-use std::time::Duration;
-use tsdb::{Head, Series};
+use std::iter::once;
+use std::ops::ControlFlow;
+use tsdb::{Series, SeriesId};
+use uuid::Uuid;
 
-/// The head as a storage.
-pub struct HeadSelect<'a> {
-    /// The samples.
-    pub head: &'a Head,
-    /// Whether the newest sample of a series, which is of this time, tells nothing of when it is asked for: then the series
-    /// has none. Asked of those series only that the query reads.
-    pub hidden: &'a dyn Fn(&Series, Timestamp) -> bool,
+/// Series whose samples are copied while the lock is held: a quarter of a millisecond.
+const SERIES_AT_ONCE: usize = 64;
+
+/// The series of everyone who is alive, as far as the scope goes.
+pub struct LiveSelect<'a> {
+    /// Where they are.
+    pub live: &'a Live,
+    /// Whose may be read.
+    pub scope: Scope,
 }
 
-impl Select for HeadSelect<'_> {
+/// A stretch of time, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Where it begins.
+    pub start: Timestamp,
+    /// Where it ends.
+    pub end: Timestamp,
+}
+
+/// Samples of several series, one after another.
+#[derive(Debug, Default)]
+pub struct Copies {
+    series: Vec<(LabelSet, usize)>,
+    times: Vec<i64>,
+    values: Vec<f64>,
+}
+
+// === impl LiveSelect ===
+
+impl LiveSelect<'_> {
+    /// Calls `each` for every series that one of the selectors finds (all, where there is none) and that has samples in the
+    /// stretch. One that several find comes once.
+    pub fn series(&self, selectors: &[SeriesSelector], stretch: Stretch, each: &mut dyn FnMut(&Series)) {
+        let passes = |series: &Series| {
+            let matched = || selectors.iter().any(|selector| selector.admits(&|name| label(series.key(), name)));
+            series.overlaps(stretch.start, stretch.end) && (selectors.is_empty() || matched())
+        };
+        let name = match selectors {
+            [one] => one.name(),
+            _ => None,
+        };
+        for ids in self.ids(name).chunks(SERIES_AT_ONCE) {
+            self.live.read(|head| {
+                let found = ids.iter().filter_map(|id| head.series(*id));
+                found.filter(|series| is_within(self.scope, series) && passes(series)).for_each(&mut *each);
+            });
+        }
+    }
+
+    fn ids(&self, name: Option<&str>) -> Vec<SeriesId> {
+        self.live.read(|head| head.ids(name).collect())
+    }
+}
+
+impl Select for LiveSelect<'_> {
     fn select(
         &self,
-        name: Option<&str>,
-        matchers: &[Matcher],
-        at: Timestamp,
-        lookback: Duration,
-    ) -> Result<Vec<Point>, SelectError> {
-        let mut points = Vec::new();
-        for series in self.head.select(name) {
-            let key = series.key();
-            if !matchers.iter().all(|matcher| matcher.matches_series(&key.name, &key.labels)) {
-                continue;
-            }
-            if let Some(sample) = series.value_at(at, lookback).filter(|sample| !(self.hidden)(series, sample.at)) {
-                let (name, labels) = (Some(key.name.clone()), key.labels.clone());
-                points.push(Point { name, labels, value: sample.value });
+        selection: &Selection<'_>,
+        each: &mut dyn FnMut(&LabelSet, Samples<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SelectError> {
+        let mut copies = Copies::default();
+        for ids in self.ids(selection.name).chunks(SERIES_AT_ONCE) {
+            self.live.read(|head| {
+                let found = ids.iter().filter_map(|id| head.series(*id));
+                found.filter(|series| is_within(self.scope, series)).for_each(|series| copies.add(series, selection));
+            });
+            if copies.drain(each).is_break() {
+                break;
             }
         }
-        Ok(points)
+        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proto::name::SeriesKey;
-    use proto::sample::{Frame, Kind, Pass, STALE, Schema, SchemaId, SeriesDef};
-    use std::sync::Arc;
-    use tsdb::{Limits, Origin};
-    use uuid::Uuid;
+// === impl Copies ===
 
-    fn head(passes: &[(i64, [f64; 2])]) -> Head {
-        let series = ["agenda", "fila"].map(|service| SeriesDef {
-            key: SeriesKey::try_new("cpu", [("service", service)]).expect("legal"),
-            kind: Kind::Gauge,
-        });
-        let schema = Arc::new(Schema { source: "host".into(), interval: Duration::ZERO, series: series.to_vec() });
-        let passes =
-            passes.iter().map(|(at, values)| Pass { at: Timestamp::from_millis(*at), values: values.to_vec() });
-        let frame = Frame::try_new(SchemaId(1), schema, passes.collect()).expect("fits");
-        let mut head = Head::new(Limits::default());
-        head.append(&Origin { agent_id: Uuid::nil(), labels: vec![] }, &frame);
-        head
+impl Copies {
+    /// Copies what the selection asks of a series, if it passes.
+    pub fn add(&mut self, series: &Series, selection: &Selection<'_>) {
+        self.add_unless(series, selection, &|_| false);
     }
 
-    fn eval(head: &Head, query: &str, at: i64) -> Vec<(String, f64)> {
-        let query = promql::parse(query).expect("parses");
-        let points =
-            query.eval(&HeadSelect { head, hidden: &|_, _| false }, Timestamp::from_millis(at)).expect("evaluates");
-        let mut shown: Vec<_> =
-            points.iter().map(|p| (p.labels.get("service").unwrap_or("").to_string(), p.value)).collect();
-        shown.sort_by(|a, b| a.0.cmp(&b.0));
-        shown
+    /// The same, but for a series that is hidden, which is asked of those only that pass.
+    pub fn add_unless(&mut self, series: &Series, selection: &Selection<'_>, is_hidden: &dyn Fn(&Series) -> bool) {
+        let key = series.key();
+        let passes = selection.matchers.iter().all(|matcher| matcher.matches(label(key, matcher.name())));
+        if !passes || is_hidden(series) {
+            return;
+        }
+        let before = self.times.len();
+        for sample in series.samples(selection.after, selection.until) {
+            self.times.push(sample.at.as_millis());
+            self.values.push(sample.value);
+        }
+        if self.times.len() > before {
+            self.series.push((label_set(key), self.times.len()));
+        }
     }
 
-    #[test]
-    fn a_selector_finds_by_name_and_labels_and_a_comparison_filters() {
-        let head = head(&[(1_000, [10.0, 95.0])]);
-        assert_eq!(eval(&head, "cpu", 1_000), [("agenda".into(), 10.0), ("fila".into(), 95.0)]);
-        assert_eq!(eval(&head, "cpu > 90", 1_000), [("fila".into(), 95.0)]);
-        assert_eq!(eval(&head, r#"cpu{service=~"ag.*"}"#, 1_000), [("agenda".into(), 10.0)]);
-        assert_eq!(eval(&head, r#"{__name__=~"c.u", service!="fila"}"#, 1_000), [("agenda".into(), 10.0)]);
-        assert_eq!(eval(&head, "memory", 1_000), []);
+    /// Hands over what was copied, and forgets it.
+    pub fn drain(&mut self, each: &mut dyn FnMut(&LabelSet, Samples<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut start = 0;
+        let mut flow = ControlFlow::Continue(());
+        for (labels, end) in self.series.drain(..) {
+            if flow.is_continue() {
+                let samples = Samples { times: &self.times[start..end], values: &self.values[start..end] };
+                flow = each(&labels, samples);
+            }
+            start = end;
+        }
+        self.times.clear();
+        self.values.clear();
+        flow
     }
+}
 
-    #[test]
-    fn a_stale_series_has_no_value_however_young_its_last_sample() {
-        let head = head(&[(1_000, [10.0, 95.0]), (2_000, [STALE, 96.0])]);
-        assert_eq!(eval(&head, "cpu", 1_999), [("agenda".into(), 10.0), ("fila".into(), 95.0)]);
-        assert_eq!(eval(&head, "cpu", 2_000), [("fila".into(), 96.0)]);
-        assert_eq!(eval(&head, "cpu", 2_000 + 300_000), [], "the lookback is over");
+/// A series' labels as the language has them.
+pub fn label_set(key: &SeriesKey) -> LabelSet {
+    let labels = || key.labels.iter().map(|label| (label.name(), label.value()));
+    // Upper-case letters come before the underscore, small ones after it.
+    let (before, after) =
+        (labels().filter(|(name, _)| *name < METRIC_NAME), labels().filter(|(name, _)| *name > METRIC_NAME));
+    LabelSet::from_sorted(before.chain(once((METRIC_NAME, key.name.as_str()))).chain(after))
+}
+
+fn label<'a>(key: &'a SeriesKey, name: &str) -> &'a str {
+    if name == METRIC_NAME { key.name.as_str() } else { key.labels.get(name).unwrap_or_default() }
+}
+
+fn is_within(scope: Scope, series: &Series) -> bool {
+    match scope {
+        Scope::AllClinics => true,
+        Scope::Clinic(wanted) => {
+            series.key().labels.get("clinic_id").and_then(|text| Uuid::try_parse(text).ok()) == Some(wanted)
+        }
     }
 }

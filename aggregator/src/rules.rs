@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `load` | a rule file becomes rules |
 //! | `rule` | one rule and when it is due |
-//! | `doubt` | why a rule is unknown |
+//! | `look`, `doubt` | what a rule reads; why it is unknown |
 //! | `rows`, `message` | what a step stores, and whom it tells what |
 //! | `orphan` | the end of a rule that is gone from the file |
 //! | `board` | what the pages see |
@@ -22,6 +22,7 @@
 pub mod board;
 mod doubt;
 mod load;
+mod look;
 mod message;
 mod orphan;
 mod rows;
@@ -31,30 +32,31 @@ pub use load::{RuleSet, load};
 pub use orphan::Orphan;
 pub use rule::Rule;
 
-use crate::live::{Glance, Live, OURSELVES};
+use crate::live::Live;
 use crate::meters::RuleMeters;
-use crate::query::HeadSelect;
 use crate::store::{EvaluationRow, RuleRow, Store, StoreError};
 use alerting::notification::Told;
-use alerting::{Evaluation, Health, InstanceState, RuleState, Step};
+use alerting::{Certainty, Evaluation, Health, InstanceState, RecordingRule, RuleState, Step};
 use board::Board;
 use doubt::Doubt;
-use proto::sample::{Schema, SchemaId};
+use look::RuleSelect;
+use promql::{Interrupt, Limits};
+use proto::sample::{Schema, SchemaId, Timestamp};
 use rows::Scene;
 use rule::{Evaluated, QUIET_SAVE};
 use runtime::clock::Clock;
 use runtime::log::chain;
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tsdb::Series;
 
 /// How long data gathers before the rules look: long enough that a second's batches of many agents cost one
 /// evaluation, short enough to be a small part of the time to a notification.
 pub const COALESCE: Duration = Duration::from_millis(50);
+/// How long a rule may read: the others wait meanwhile.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// How soon a rule whose state could not be stored is evaluated again; no interval is shorter.
 const RETRY: Duration = Duration::from_secs(1);
 /// Schemas whose readers are remembered; beyond it the memory is begun anew.
@@ -147,14 +149,18 @@ impl Engine {
         let Parts { set, kept, live, store, clock, meters, board, outbox, receivers, progress } = parts;
         let (wall, now) = (clock.wall(), clock.monotonic());
         let mut kept: HashMap<String, RuleRow> = kept.into_iter().map(|row| (row.rule_key.clone(), row)).collect();
-        let rules: Vec<Rule> = set
+        let mut rules: Vec<Rule> = set
             .rules
             .into_iter()
             .map(|loaded| {
-                let row = kept.remove(&loaded.key);
+                // One that alerted once and records now leaves its alerts behind: they end as an orphan's do.
+                let row = loaded.rule.as_alert().and_then(|_| kept.remove(&loaded.key));
                 Rule::new(loaded, row.as_ref(), wall, now)
             })
             .collect();
+        for (rule, reads) in look::recordings_read(&rules).into_iter().enumerate() {
+            rules[rule].reads = reads;
+        }
         for rule in &rules {
             for counter in [&meters.evaluations, &meters.failures, &meters.missed] {
                 counter.with_label_values(&[&rule.loaded.group]);
@@ -232,7 +238,8 @@ impl Engine {
             let readers = self.readers.entry(*id).or_insert_with(|| {
                 let reads =
                     |rule: &Rule| schema.series.iter().any(|def| rule.loaded.query.reads(def.key.name.as_str()));
-                (0..rules.len()).filter(|index| reads(&rules[*index])).collect()
+                let through = |rule: &Rule| rule.reads.iter().any(|read| reads(&rules[*read]));
+                (0..rules.len()).filter(|index| reads(&rules[*index]) || through(&rules[*index])).collect()
             });
             found.extend_from_slice(readers);
         }
@@ -253,19 +260,34 @@ impl Engine {
         let missed = rule.missed(now);
         self.meters.missed.with_label_values(&[&rule.loaded.group]).inc_by(missed);
         let at = wall - rule.loaded.offset;
+        let (outcome, doubt) = self.look(index);
+        let rule = &mut self.rules[index];
+        (rule.doubt, rule.doubtful) = (doubt.why, doubt.agents);
         let rule = &self.rules[index];
-        let (outcome, doubt) = self.look(rule);
-        let elapsed = now.saturating_sub(rule.stepped_at);
         let mut state = RuleState::clone(&rule.state);
-        let step = state.step(&rule.loaded.rule, Evaluation { at, elapsed, unheard: doubt.agents, outcome });
-        self.rules[index].doubt = doubt.why;
-        let rule = &self.rules[index];
+        let alert = match &rule.loaded.rule {
+            alerting::Rule::Alert(alert) => alert,
+            alerting::Rule::Record(recording) => {
+                self.record(rule, recording, at, outcome, &mut state);
+                self.count_evaluation(rule, &state);
+                self.rules[index].count(state, now);
+                self.timed(index, now);
+                return Saved::Yes;
+            }
+        };
+        let elapsed = now.saturating_sub(rule.stepped_at);
+        let unheard = rule.doubtful.clone();
+        // A sum that lacks an agent lets nothing begin, and nothing go on, unless more could only make it truer.
+        let is_told =
+            |point: &alerting::Point| rule.loaded.query.only_grows() || !alert.may_lack(&unheard, &point.labels);
+        let outcome = outcome.map(|points| points.into_iter().filter(is_told).collect());
+        let step = state.step(alert, Evaluation { at, elapsed, unheard, outcome });
         self.count_evaluation(rule, &state);
         let saved = if rule.must_save(&state, &step, now) {
             let scene = Scene {
                 key: &rule.loaded.key,
-                name: &rule.loaded.rule.name,
-                expr: &rule.loaded.rule.expr,
+                name: rule.loaded.rule.name(),
+                expr: rule.loaded.rule.expr(),
                 at,
                 made_at: wall,
                 siblings: self.siblings(index, &step),
@@ -277,29 +299,56 @@ impl Engine {
             self.rules[index].count(state, now);
             Saved::Yes
         };
-        self.meters.seconds.observe(self.clock.monotonic().saturating_sub(now).as_secs_f64());
+        if saved == Saved::Yes {
+            self.say_alerts(&self.rules[index], at);
+        }
+        self.timed(index, now);
         saved
     }
 
-    /// What the rule's expression gives now, and what is not known of it: one glance, since an agent's silence ends its
-    /// series.
-    fn look(&self, rule: &Rule) -> (Result<Vec<alerting::Point>, String>, Doubt) {
-        let (reads_agents, loaded) = (rule.reads_agents(), &rule.loaded);
-        self.live.look(|Glance { head, unheard, gaps, at }| {
-            let at = at - loaded.offset;
-            let unread = unheard.iter().filter(|(service, instance)| reads_agents && rule.admits(service, instance));
-            let doubt = RefCell::new(Doubt::default());
-            unread.for_each(|(service, instance)| doubt.borrow_mut().unheard(service, instance));
-            let hidden = |series: &Series, sampled_at| {
-                let labels = &series.key().labels;
-                let is_own = series.owner() == OURSELVES;
-                let gap = gaps.overlaps(labels, sampled_at, at).filter(|_| !is_own);
-                gap.inspect(|gap| doubt.borrow_mut().over_gap(labels, &gap.reason)).is_some()
-                    || unheard.reported(series)
-            };
-            let outcome = loaded.query.eval(&HeadSelect { head, hidden: &hidden }, at);
-            (outcome.map(to_alerting).map_err(|error| chain(&error)), doubt.into_inner())
-        })
+    fn timed(&mut self, index: usize, began: Duration) {
+        let took = self.clock.monotonic().saturating_sub(began);
+        self.rules[index].took = took;
+        self.meters.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Writes what a recording rule's result is; where something is not known, nothing, so that no sum is too small.
+    fn record(
+        &self,
+        rule: &Rule,
+        recording: &RecordingRule,
+        at: Timestamp,
+        outcome: Result<Vec<alerting::Point>, String>,
+        state: &mut RuleState,
+    ) {
+        let certainty = if rule.doubtful.is_empty() { Certainty::Known } else { Certainty::Doubtful };
+        let series = outcome.and_then(|points| recording.series(points));
+        state.recorded(at, series.as_ref().map(drop).map_err(Clone::clone), certainty);
+        if let (Ok(series), Certainty::Known) = (series, certainty) {
+            self.live.record(&rule.loaded.key, at, series);
+        }
+    }
+
+    /// Writes the series by which Prometheus shows alerts: `ALERTS`, and since when in `ALERTS_FOR_STATE`.
+    fn say_alerts(&self, rule: &Rule, at: Timestamp) {
+        let active = rule.state.instances().filter(|instance| instance.is_active());
+        self.live.record(&rule.loaded.key, at, active.flat_map(look::alert_series).collect());
+    }
+
+    /// What the rule's expression gives now, and what is not known of it.
+    fn look(&self, index: usize) -> (Result<Vec<alerting::Point>, String>, Doubt) {
+        let rule = &self.rules[index];
+        let at = self.live.look(|glance| glance.at) - rule.loaded.offset;
+        let started = self.clock.monotonic();
+        let interrupt = || (self.clock.monotonic().saturating_sub(started) > LOOK_MAX).then_some(Interrupt::Timeout);
+        let limits = Limits { interrupt: &interrupt, ..Limits::default() };
+        let source = RuleSelect::new(&self.live, rule);
+        let answer = rule.loaded.query.instant(&source, at, &limits);
+        let outcome = answer.map_err(|error| chain(&error)).and_then(|answer| look::to_alerting(answer.value));
+        let mut doubt = source.into_doubt();
+        // What another rule recorded, or did not, is as doubtful as what that one read.
+        rule.reads.iter().for_each(|read| doubt.inherit(&self.rules[*read]));
+        (outcome, doubt)
     }
 
     /// What other rules of the same alert have firing, where there is anything to tell.
@@ -307,10 +356,10 @@ impl Engine {
         if step.transitions.is_empty() {
             return Vec::new();
         }
-        let name = &self.rules[index].loaded.rule.name;
-        let others = self.rules.iter().enumerate().filter(|(at, rule)| *at != index && rule.loaded.rule.name == *name);
+        let name = self.rules[index].loaded.rule.name();
+        let others = self.rules.iter().enumerate().filter(|(at, rule)| *at != index && rule.loaded.rule.name() == name);
         others
-            .flat_map(|(_, rule)| rule.firing().map(|instance| Told { instance, expr: &rule.loaded.rule.expr }))
+            .flat_map(|(_, rule)| rule.firing().map(|instance| Told { instance, expr: rule.loaded.rule.expr() }))
             .collect()
     }
 
@@ -322,7 +371,7 @@ impl Engine {
         self.meters.failures.with_label_values(&[&rule.loaded.group]).inc();
         if rule.state.last_error() != state.last_error() {
             tracing::warn!(
-                rule = rule.loaded.rule.name,
+                rule = rule.loaded.rule.name(),
                 group = rule.loaded.group,
                 error = state.last_error(),
                 "evaluation failed"
@@ -342,7 +391,7 @@ impl Engine {
         let (rule, now) = (&mut self.rules[index], self.clock.monotonic());
         if let Err(error) = saved {
             tracing::warn!(
-                rule = rule.loaded.rule.name,
+                rule = rule.loaded.rule.name(),
                 error = chain(&error),
                 "evaluation not stored; it does not count"
             );
@@ -385,10 +434,6 @@ impl Engine {
             self.meters.alerts.with_label_values(&[state.as_str()]).set(count as f64);
         }
     }
-}
-
-fn to_alerting(points: Vec<promql::Point>) -> Vec<alerting::Point> {
-    points.into_iter().map(|promql::Point { name, labels, value }| alerting::Point { name, labels, value }).collect()
 }
 
 #[cfg(test)]

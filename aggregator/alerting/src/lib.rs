@@ -4,7 +4,7 @@
 //! Time is an argument, rows come in and go out as plain data, and a test is a timetable.
 //!
 //! ```text
-//! text ─ rule_file::parse ─► RuleFile ─► AlertRule ─┐
+//! text ─ rule_file::parse ─► RuleFile ─► AlertRule ─┐   (RecordingRule ─► series)
 //! points of its expression ─────────────────────────┴─► RuleState::step ─► transitions ─► notification::Webhook
 //! ```
 //!
@@ -34,7 +34,7 @@ pub mod template;
 pub use evaluation::{Evaluation, Health, Point, Reason, Step, Transition, Unheard};
 pub use fingerprint::Fingerprint;
 pub use instance::{Instance, InstanceState};
-pub use rule::{AlertRule, Group, RuleFile};
+pub use rule::{AlertRule, Group, RecordingRule, Rule, RuleFile};
 pub use rule_file::{ExprProblem, Problem};
-pub use rule_state::RuleState;
+pub use rule_state::{Certainty, RuleState};
 pub use template::Template;

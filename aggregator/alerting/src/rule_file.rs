@@ -3,15 +3,14 @@
 //! What Prometheus refuses is refused (`model/rulefmt/rulefmt.go`), and a little more, because it would fail later or
 //! do nothing: a label `alertname`, a label that begins with two underscores, a label value longer than a label may be,
 //! a NUL character (PostgreSQL stores none), an interval below [`INTERVAL_MIN`].
-//! Recording rules are recognised and refused until there is an engine to record them.
 //!
 //! Limits: [`PROBLEMS_MAX`], and those of `proto::yaml`.
 
-use crate::rule::{ALERT_NAME, AlertRule, Group, INSTANCES_MAX, INTERVAL_MIN, RuleFile};
+use crate::rule::{ALERT_NAME, AlertRule, Group, INSTANCES_MAX, INTERVAL_MIN, RecordingRule, Rule, RuleFile};
 use crate::template::Template;
 use proto::duration;
 use proto::limits::LABELS_MAX;
-use proto::name::{Label, NameError};
+use proto::name::{Label, MetricName, NameError};
 use proto::yaml::{self, Node, Place, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -78,6 +77,12 @@ struct Reader<'a> {
     mistakes: Vec<(Place, String)>,
 }
 
+/// What a rule is called, and so what it is.
+enum RuleName {
+    Alert(String),
+    Record(MetricName),
+}
+
 /// The fields of a mapping by name, with the node of each.
 type Fields<'a> = BTreeMap<&'a str, &'a Node>;
 
@@ -116,15 +121,14 @@ impl Reader<'_> {
         let query_offset = self.duration(fields.get("query_offset").copied());
         let limit = fields.get("limit").and_then(|node| self.limit(node));
         let labels = self.labels(fields.get("labels").copied());
-        let rules = self
-            .list(fields.get("rules").copied())
-            .iter()
-            .map(|node| self.rule(node, &labels, limit.unwrap_or(INSTANCES_MAX)))
-            .collect();
+        let limit_or_default = limit.unwrap_or(INSTANCES_MAX);
+        let rules = self.list(fields.get("rules").copied()).iter();
+        let rules = rules.filter_map(|node| self.rule(node, &labels, limit_or_default)).collect();
         Group { name, interval, query_offset, limit, labels: labels.into_iter().collect(), rules }
     }
 
-    fn rule(&mut self, node: &Node, of_group: &BTreeMap<String, Template>, limit: usize) -> AlertRule {
+    /// A rule; `None` where it is neither an alert nor a record, which is a mistake.
+    fn rule(&mut self, node: &Node, of_group: &BTreeMap<String, Template>, limit: usize) -> Option<Rule> {
         let known = ["alert", "record", "expr", "for", "keep_firing_for", "labels", "annotations"];
         let fields = self.fields(node, "a rule", &known);
         let name = self.rule_name(node, &fields);
@@ -138,47 +142,62 @@ impl Reader<'_> {
             self.mistake(node.place, message);
         }
         let annotations = self.annotations(fields.get("annotations").copied());
-        AlertRule {
-            name,
-            expr,
-            hold_for: hold_for.unwrap_or_default(),
-            keep_firing_for: keep_firing_for.unwrap_or_default(),
-            labels: labels.into_iter().collect(),
-            annotations: annotations.into_iter().collect(),
-            limit,
-            line: node.place.line,
-        }
+        Some(match name? {
+            RuleName::Alert(name) => Rule::Alert(AlertRule {
+                name,
+                expr,
+                hold_for: hold_for.unwrap_or_default(),
+                keep_firing_for: keep_firing_for.unwrap_or_default(),
+                labels: labels.into_iter().collect(),
+                annotations: annotations.into_iter().collect(),
+                limit,
+                line: node.place.line,
+            }),
+            RuleName::Record(name) => {
+                // Not templates, as in Prometheus; those that are no labels were mistakes already.
+                let labels = labels.iter().filter_map(|(name, text)| Label::try_new(name, text.as_str()).ok());
+                Rule::Record(RecordingRule { name, expr, labels: labels.collect(), limit, line: node.place.line })
+            }
+        })
     }
 
     /// What `alert` or `record` say: exactly one of them must be set.
-    fn rule_name(&mut self, node: &Node, fields: &Fields<'_>) -> String {
+    fn rule_name(&mut self, node: &Node, fields: &Fields<'_>) -> Option<RuleName> {
         let alert = fields.get("alert").map(|node| (node.place, self.text(node)));
         let record = fields.get("record").map(|node| (node.place, self.text(node)));
         let set = |field: Option<(Place, String)>| field.filter(|(_, name)| !name.is_empty());
         match (set(alert), set(record)) {
             (Some((place, _)), Some(_)) => {
                 self.mistake(place, "only one of 'alert' and 'record' may be set");
+                None
             }
-            (None, None) => self.mistake(node.place, "one of 'alert' and 'record' must be set"),
-            (None, Some((place, _))) => self.recording_rule(place, fields),
+            (None, None) => {
+                self.mistake(node.place, "one of 'alert' and 'record' must be set");
+                None
+            }
+            (None, Some((place, name))) => self.recorded_name(place, &name, fields).map(RuleName::Record),
             (Some((place, name)), None) => {
                 if let Err(error) = Label::try_new(ALERT_NAME, &name) {
                     self.mistake(place, error.to_string());
                 }
-                return name;
+                Some(RuleName::Alert(name))
             }
         }
-        String::new()
     }
 
-    fn recording_rule(&mut self, place: Place, fields: &Fields<'_>) {
-        self.mistake(place, "recording rules come with the query engine; only 'alert' now");
+    /// The metric that a recording rule records, which has no fields of alerts.
+    fn recorded_name(&mut self, place: Place, name: &str, fields: &Fields<'_>) -> Option<MetricName> {
         for field in ["for", "keep_firing_for", "annotations"] {
             if let Some(node) = fields.get(field) {
                 let message = format!("invalid field {field:?} in a recording rule");
                 self.mistake(node.place, message);
             }
         }
+        let checked = MetricName::try_new(name);
+        if let Err(error) = &checked {
+            self.mistake(place, format!("invalid recording rule name: {error}"));
+        }
+        checked.ok()
     }
 
     fn expr(&mut self, rule: &Node, node: Option<&Node>) -> String {

@@ -27,6 +27,15 @@ pub struct RuleState {
     paused: BTreeSet<Fingerprint>,
 }
 
+/// Whether all was known that a rule read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// It was.
+    Known,
+    /// Something was missing, so that the result may be wrong.
+    Doubtful,
+}
+
 // === impl RuleState ===
 
 impl RuleState {
@@ -111,6 +120,17 @@ impl RuleState {
         self.health = if unheard.is_empty() { Health::Ok } else { Health::Unknown };
         self.last_error = None;
         step
+    }
+
+    /// Notes an evaluation of a rule that records and has no instances: how it went, and whether all was known that it read.
+    pub fn recorded(&mut self, at: Timestamp, outcome: Result<(), String>, certainty: Certainty) {
+        self.last_evaluated_at = Some(at);
+        if let Err(message) = outcome {
+            self.fail(message);
+            return;
+        }
+        self.health = if certainty == Certainty::Known { Health::Ok } else { Health::Unknown };
+        self.last_error = None;
     }
 
     /// The rule is gone: what fires resolves, what is pending is forgotten.

@@ -1,7 +1,7 @@
 //! The whole way through the public door: a rule file, three evaluations, a restart, the messages that people get.
 
 use alerting::notification::{Envelope, Status, Told, Webhook};
-use alerting::{AlertRule, Evaluation, Instance, InstanceState, Point, Reason, RuleState, Step, rule_file};
+use alerting::{AlertRule, Evaluation, Instance, InstanceState, Point, Reason, Rule, RuleState, Step, rule_file};
 use proto::name::{Labels, MetricName};
 use proto::sample::Timestamp;
 use std::collections::BTreeSet;
@@ -24,7 +24,8 @@ const START: i64 = 1_795_442_560;
 
 fn rule() -> AlertRule {
     let mut file = rule_file::parse("rules.yaml", RULES, &|_| Ok(())).expect("a good file");
-    file.groups.remove(0).rules.remove(0)
+    let Rule::Alert(rule) = file.groups.remove(0).rules.remove(0) else { panic!("an alert") };
+    rule
 }
 
 fn point(service: &str) -> Point {

@@ -4,6 +4,7 @@
 //! (prometheus `model/labels/regexp.go`: `^(?s:…)$`).
 
 use crate::METRIC_NAME;
+use crate::quote::{go_quoted, is_bare_label};
 use proto::name::{Labels, MetricName};
 use regex::{Regex, RegexBuilder};
 use std::fmt;
@@ -114,9 +115,14 @@ impl PartialEq for Matcher {
 impl Eq for Matcher {}
 
 impl fmt::Display for Matcher {
-    /// `name="value"` with Prometheus's escapes.
+    /// `name="value"` with Prometheus's escapes; a name that is no word is quoted too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{}", self.name, self.op.as_str(), quoted(&self.value))
+        let (op, value) = (self.op.as_str(), go_quoted(&self.value));
+        if is_bare_label(&self.name) {
+            write!(f, "{}{op}{value}", self.name)
+        } else {
+            write!(f, "{}{op}{value}", go_quoted(&self.name))
+        }
     }
 }
 
@@ -127,13 +133,8 @@ pub(crate) fn is_too_large(pattern: &str) -> bool {
     matches!(compile(pattern), Err(regex::Error::CompiledTooBig(_)))
 }
 
-/// `text` as a string of PromQL.
-pub(crate) fn quoted(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("\"{escaped}\"")
-}
-
-fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
+/// The regex that matches a whole text, `.` a newline too.
+pub(crate) fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
     // Alone first: `a)(b` is a regex between `(?:` and `)`, and yet it is none.
     compile(pattern)
         .and_then(|_| compile(&format!("^(?:{pattern})$")))
@@ -202,6 +203,8 @@ mod tests {
     #[test]
     fn it_prints_as_it_is_written() {
         assert_eq!(matcher(MatchOp::NotRegex, r"5\d\d").to_string(), r#"code!~"5\\d\\d""#);
+        let dotted = Matcher::try_new("a.b", MatchOp::Equal, "").expect("usable");
+        assert_eq!(dotted.to_string(), r#""a.b"="""#);
     }
 
     proptest! {

@@ -1,254 +1,252 @@
-//! A checked query and its value at a moment.
-//!
-//! Invariants: a [`Selector`] has at least one matcher that refuses the empty value, or a name, so no query reads every
-//! series by accident; a comparison filters, it changes neither names, labels nor values.
+//! A checked query: what it reads, and its value at a moment or over a range.
 
-use crate::matcher::quoted;
-use crate::{LOOKBACK, METRIC_NAME, MatchOp, Matcher};
-use proto::name::{Labels, MetricName};
-use proto::sample::{Timestamp, is_stale};
+use crate::answer::{Answer, EvalError, Limits, Line, Point, Value};
+use crate::call::Arg;
+use crate::eval::{Evaluator, unwrapped};
+use crate::expr::{AggregateOp, BinaryOp, Expr, Kind, Node, Selector, Shift};
+use crate::function::Function;
+use crate::grid::{Grid, Row, Steps, is_none};
+use crate::parse::{ParseError, parse_expr};
+use crate::select::Select;
+use crate::{LOOKBACK, LabelSet, METRIC_NAME};
+use proto::sample::Timestamp;
 use std::fmt;
 use std::time::Duration;
-
-/// One element of an instant vector.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Point {
-    /// The metric's name; `None` once an operation has dropped it.
-    pub name: Option<MetricName>,
-    /// The labels, without the name.
-    pub labels: Labels,
-    /// The value, in the metric's unit.
-    pub value: f64,
-}
-
-/// All that the language asks of a storage.
-pub trait Select {
-    /// The newest sample of each series that passes, as it stood at `at`.
-    ///
-    /// The contract, which is Prometheus 3's:
-    /// - a series passes when its name is `name` (any, if `None`) and every matcher passes, where a matcher on
-    ///   [`METRIC_NAME`] is about the name (see [`Matcher::matches_series`]);
-    /// - its point is the sample with the greatest time in `(at - lookback, at]`: the left end is excluded;
-    /// - when that sample is the staleness marker ([`proto::sample::STALE`]) the series has no point, however young the
-    ///   sample before it;
-    /// - each series yields at most one point, with its name; the order is free.
-    fn select(
-        &self,
-        name: Option<&str>,
-        matchers: &[Matcher],
-        at: Timestamp,
-        lookback: Duration,
-    ) -> Result<Vec<Point>, SelectError>;
-}
-
-/// The storage could not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct SelectError {
-    /// What failed, for a person; without its cause.
-    pub message: String,
-    /// The cause.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-/// Why a query has no value.
-#[derive(Debug, thiserror::Error)]
-pub enum EvalError {
-    /// The storage could not answer.
-    #[error("the samples of {selector} could not be read")]
-    Select {
-        /// The selector, as it prints.
-        selector: String,
-        /// What the storage said.
-        #[source]
-        source: SelectError,
-    },
-}
-
-/// An instant selector: `name{label="value", …}`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Selector {
-    /// The exact name, where one is given.
-    pub name: Option<String>,
-    /// Further conditions; those on [`METRIC_NAME`] are about the name.
-    pub matchers: Vec<Matcher>,
-}
-
-/// A comparison of two values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CompareOp {
-    /// `==`
-    Equal,
-    /// `!=`
-    NotEqual,
-    /// `>`
-    Greater,
-    /// `>=`
-    GreaterOrEqual,
-    /// `<`
-    Less,
-    /// `<=`
-    LessOrEqual,
-}
-
-/// A filter: only points whose value stands so to the number remain.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Comparison {
-    /// Point on the left, number on the right.
-    pub op: CompareOp,
-    /// The number.
-    pub number: f64,
-}
 
 /// A query that passed every check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
-    pub(crate) selector: Selector,
-    pub(crate) filter: Option<Comparison>,
+    expr: Expr,
+    text: String,
+}
+
+/// Times of a range query: `start`, `start + step`, … up to `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    start: Timestamp,
+    end: Timestamp,
+    step_ms: i64,
+}
+
+/// Why there is no such range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RangeError {
+    /// It would never get to its end.
+    #[error("zero or negative query resolution step widths are not accepted. Try a positive integer")]
+    Step,
+    /// It ends before it starts.
+    #[error("end timestamp must not be before start time")]
+    Ends,
+}
+
+/// Checks `text` and makes it a query.
+///
+/// Refuses, each with its place: more than [`crate::QUERY_MAX_BYTES`], brackets nested deeper than
+/// [`crate::DEPTH_MAX`], more than [`crate::OPERATORS_MAX`] operators or [`crate::REGEXES_MAX`] regexes, and what is not
+/// PromQL.
+pub fn parse(text: &str) -> Result<Query, ParseError> {
+    parse_expr(text).map(|expr| Query { expr, text: text.to_owned() })
 }
 
 // === impl Query ===
 
 impl Query {
-    /// What is read.
-    pub fn selector(&self) -> &Selector {
-        &self.selector
+    /// What it gives.
+    pub fn kind(&self) -> Kind {
+        self.expr.kind()
     }
 
-    /// Which of it remains; `None` is all.
-    pub fn filter(&self) -> Option<Comparison> {
-        self.filter
+    /// The value at `at`.
+    pub fn instant(&self, source: &dyn Select, at: Timestamp, limits: &Limits<'_>) -> Result<Answer, EvalError> {
+        let mut evaluator = Evaluator::new(source, limits, (at, at), &self.text);
+        let value = if self.kind() == Kind::Matrix {
+            Value::Matrix(sorted(evaluator.samples(&self.expr, at)?))
+        } else {
+            match evaluator.eval(&self.expr, &Steps::once(at))? {
+                Arg::Scalar(values) => Value::Scalar(at, values[0]),
+                Arg::Text(text) => Value::Text(at, text),
+                Arg::Vector(grid) => Value::Vector(points(grid, at, has_order(&self.expr))),
+            }
+        };
+        let (notes, samples) = evaluator.finish();
+        Ok(Answer { value, notes, samples })
     }
 
-    /// The value at `at`, looking back [`LOOKBACK`].
-    pub fn eval(&self, source: &dyn Select, at: Timestamp) -> Result<Vec<Point>, EvalError> {
-        let Selector { name, matchers } = &self.selector;
-        let mut points = source
-            .select(name.as_deref(), matchers, at, LOOKBACK)
-            .map_err(|source| EvalError::Select { selector: self.selector.to_string(), source })?;
-        debug_assert!(!points.iter().any(|point| is_stale(point.value)), "the contract of Select");
-        if let Some(filter) = self.filter {
-            points.retain(|point| filter.keeps(point.value));
+    /// The values at the times of `range`: a matrix. Only a number or a vector has one.
+    pub fn range(&self, source: &dyn Select, range: Range, limits: &Limits<'_>) -> Result<Answer, EvalError> {
+        let kind = self.kind();
+        if matches!(kind, Kind::Text | Kind::Matrix) {
+            return Err(EvalError::NoRange(kind));
         }
-        Ok(points)
+        let steps = range.steps();
+        let mut evaluator = Evaluator::new(source, limits, (range.start, range.end), &self.text);
+        let grid = match evaluator.eval(&self.expr, &steps)? {
+            Arg::Scalar(values) => vec![Row { labels: LabelSet::empty(), values }],
+            Arg::Vector(grid) => grid,
+            Arg::Text(_) => unreachable!("refused above"),
+        };
+        let line = |Row { labels, values }: Row| {
+            let points = steps.iter().zip(values).filter(|(_, value)| !is_none(*value)).collect();
+            Line { labels, points }
+        };
+        let value = Value::Matrix(sorted(grid.into_iter().map(line).collect()));
+        let (notes, samples) = evaluator.finish();
+        Ok(Answer { value, notes, samples })
     }
 
     /// The exact names that are read, or `None` when they cannot be listed beforehand and only [`Query::reads`] tells.
     pub fn metric_names(&self) -> Option<Vec<&str>> {
-        self.selector.name.as_deref().map(|name| vec![name])
+        self.expr.selectors().into_iter().map(|selector| selector.name.as_deref()).collect()
     }
 
     /// Whether samples of the metric `name` can change the value. May say yes once too often, never no.
     pub fn reads(&self, name: &str) -> bool {
-        self.selector.name.as_deref().is_none_or(|exact| exact == name)
-            && self
-                .selector
-                .matchers
-                .iter()
-                .filter(|matcher| matcher.name() == METRIC_NAME)
-                .all(|matcher| matcher.matches(name))
+        self.expr.selectors().into_iter().any(|selector| {
+            selector.name.as_deref().is_none_or(|exact| exact == name) && passes(selector, METRIC_NAME, name)
+        })
     }
 
     /// Whether series whose label `name` is `value` can be among those that are read, whatever their other labels say.
     pub fn admits(&self, name: &str, value: &str) -> bool {
-        self.selector.matchers.iter().filter(|matcher| matcher.name() == name).all(|matcher| matcher.matches(value))
+        self.expr.selectors().into_iter().any(|selector| passes(selector, name, value))
+    }
+
+    /// How far back from the evaluation's time it looks at most; `None` where an `@` makes that another time.
+    pub fn reads_before(&self) -> Option<Duration> {
+        let reach_ms = reach_ms(&self.expr)?;
+        Some(Duration::from_millis(u64::try_from(reach_ms).unwrap_or(0)))
+    }
+
+    /// Whether what it gives stays true whatever more there is to read: a sum, a count or a greatest value that is above a
+    /// number is above it with more in it, too. (A sum of negative numbers is not; nobody asks whether one is above a bound.)
+    pub fn only_grows(&self) -> bool {
+        let Node::Binary { op, left, right, returns_bool: false, .. } = &unwrapped(&self.expr).node else {
+            return false;
+        };
+        let above = match op {
+            BinaryOp::Greater | BinaryOp::GreaterOrEqual => (left, right),
+            BinaryOp::Less | BinaryOp::LessOrEqual => (right, left),
+            _ => return false,
+        };
+        grows(above.0) && above.1.kind() == Kind::Scalar
+    }
+
+    /// The query on several lines where it is long.
+    pub fn pretty(&self) -> String {
+        crate::print::pretty(&self.expr)
     }
 }
 
 impl fmt::Display for Query {
     /// PromQL that parses to an equal query.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.selector)?;
-        match self.filter {
-            Some(Comparison { op, number }) => write!(f, " {} {number}", op.as_str()),
-            None => Ok(()),
-        }
+        write!(f, "{}", self.expr)
     }
 }
 
-// === impl Selector ===
+// === impl Range ===
 
-impl Selector {
-    /// A selector of `name` and `matchers`. Of several exact names the first becomes the name, the rest stay matchers.
-    pub(crate) fn new(name: Option<String>, mut matchers: Vec<Matcher>) -> Self {
-        let exact = |m: &Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal && !m.value().is_empty();
-        let name = name.or_else(|| {
-            let index = matchers.iter().position(exact)?;
-            Some(matchers.remove(index).value().to_owned())
-        });
-        Self { name, matchers }
+impl Range {
+    /// A range with at least one time.
+    pub fn try_new(start: Timestamp, end: Timestamp, step_ms: i64) -> Result<Self, RangeError> {
+        if step_ms <= 0 {
+            return Err(RangeError::Step);
+        }
+        if end < start {
+            return Err(RangeError::Ends);
+        }
+        Ok(Self { start, end, step_ms })
+    }
+
+    /// How many times there are.
+    pub fn count(&self) -> usize {
+        self.steps().count
+    }
+
+    fn steps(&self) -> Steps {
+        let span = self.end.as_millis().saturating_sub(self.start.as_millis());
+        let count = usize::try_from(span / self.step_ms).unwrap_or(usize::MAX).saturating_add(1);
+        Steps { first: self.start, step_ms: self.step_ms, count }
     }
 }
 
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bare = self.name.as_deref().filter(|name| MetricName::try_new(name).is_ok());
-        let quoted = match (&self.name, bare) {
-            (Some(name), None) => Some(format!("{METRIC_NAME}={}", quoted(name))),
-            _ => None,
-        };
-        write!(f, "{}", bare.unwrap_or_default())?;
-        let inside: Vec<String> = quoted.into_iter().chain(self.matchers.iter().map(ToString::to_string)).collect();
-        if inside.is_empty() {
-            return Ok(());
-        }
-        write!(f, "{{{}}}", inside.join(", "))
+// === helpers ===
+
+fn sorted(mut lines: Vec<Line>) -> Vec<Line> {
+    lines.sort_by(|a, b| a.labels.cmp(&b.labels));
+    lines
+}
+
+fn points(grid: Grid, at: Timestamp, has_order: bool) -> Vec<Point> {
+    let point = |row: Row| Point { labels: row.labels, at, value: row.values[0] };
+    let mut points: Vec<Point> = grid.into_iter().map(point).collect();
+    if !has_order {
+        points.sort_by(|a, b| a.labels.cmp(&b.labels));
+    }
+    points
+}
+
+/// Whether the query says in which order its series come. What is done to each value keeps the order.
+fn has_order(expr: &Expr) -> bool {
+    match &unwrapped(expr).node {
+        Node::Call { function, .. } => matches!(function, Function::Sort | Function::SortDesc),
+        Node::Aggregate { op, .. } => matches!(op, AggregateOp::Topk | AggregateOp::Bottomk),
+        Node::Unary { inner, .. } => has_order(inner),
+        Node::Binary { left, right, .. } => match (left.kind(), right.kind()) {
+            (Kind::Vector, Kind::Scalar) => has_order(left),
+            (Kind::Scalar, Kind::Vector) => has_order(right),
+            _ => false,
+        },
+        _ => false,
     }
 }
 
-// === impl CompareOp ===
-
-impl CompareOp {
-    /// The operator as written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Equal => "==",
-            Self::NotEqual => "!=",
-            Self::Greater => ">",
-            Self::GreaterOrEqual => ">=",
-            Self::Less => "<",
-            Self::LessOrEqual => "<=",
+/// Whether each value can only become greater when more series are read.
+fn grows(expr: &Expr) -> bool {
+    match &unwrapped(expr).node {
+        Node::Aggregate { op: AggregateOp::Sum | AggregateOp::Count | AggregateOp::Max, inner, .. } => {
+            grows(inner) || is_of_each(inner)
         }
-    }
-
-    /// The operator that says the same with its sides exchanged; exact for NaN too.
-    #[must_use]
-    pub fn flipped(self) -> Self {
-        match self {
-            Self::Equal => Self::Equal,
-            Self::NotEqual => Self::NotEqual,
-            Self::Greater => Self::Less,
-            Self::GreaterOrEqual => Self::LessOrEqual,
-            Self::Less => Self::Greater,
-            Self::LessOrEqual => Self::GreaterOrEqual,
-        }
+        _ => false,
     }
 }
 
-// === impl Comparison ===
-
-impl Comparison {
-    /// Whether a point of this value remains. IEEE 754, as in Prometheus: NaN is unequal to all, and nothing else.
-    pub fn keeps(self, value: f64) -> bool {
-        match self.op {
-            CompareOp::Equal => value == self.number,
-            CompareOp::NotEqual => value != self.number,
-            CompareOp::Greater => value > self.number,
-            CompareOp::GreaterOrEqual => value >= self.number,
-            CompareOp::Less => value < self.number,
-            CompareOp::LessOrEqual => value <= self.number,
+/// Whether each series of the result comes from one that is read, and from no other.
+fn is_of_each(expr: &Expr) -> bool {
+    match &unwrapped(expr).node {
+        Node::Select(_) => true,
+        Node::Call { function, args } => {
+            function.is_over_window()
+                && *function != Function::AbsentOverTime
+                && args.iter().any(|arg| matches!(arg.node, Node::Window { .. }))
         }
+        _ => false,
     }
 }
 
-// === impl SelectError ===
+fn passes(selector: &Selector, name: &str, value: &str) -> bool {
+    selector.matchers.iter().filter(|matcher| matcher.name() == name).all(|matcher| matcher.matches(value))
+}
 
-impl SelectError {
-    /// An error without a cause below it.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None }
+/// How far back the samples are that are looked at; negative where all are ahead.
+fn reach_ms(expr: &Expr) -> Option<i64> {
+    let shifted = |shift: Shift, own: i64| shift.at.is_none().then(|| own.saturating_add(shift.offset_ms));
+    match &expr.node {
+        Node::Number(..) | Node::Text(_) => Some(0),
+        Node::Select(selector) => {
+            shifted(selector.shift, i64::try_from(LOOKBACK.as_millis()).expect("five minutes are few milliseconds"))
+        }
+        Node::Window { selector, range_ms } => shifted(selector.shift, *range_ms),
+        Node::Subquery { inner, range_ms, shift, .. } => shifted(*shift, reach_ms(inner)?.saturating_add(*range_ms)),
+        Node::Call { args, .. } => greatest_reach_ms(args),
+        Node::Aggregate { param, inner, .. } => greatest_reach_ms(param.as_deref().into_iter().chain([inner.as_ref()])),
+        Node::Binary { left, right, .. } => greatest_reach_ms([left.as_ref(), right.as_ref()]),
+        Node::Unary { inner, .. } | Node::Paren(inner) => reach_ms(inner),
     }
+}
+
+fn greatest_reach_ms<'e>(exprs: impl IntoIterator<Item = &'e Expr>) -> Option<i64> {
+    exprs.into_iter().try_fold(0, |reach: i64, expr| reach_ms(expr).map(|own| reach.max(own)))
 }
 
 #[cfg(test)]

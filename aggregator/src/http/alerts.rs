@@ -113,7 +113,7 @@ fn pending_json(rule: &RuleView, instance: &Instance) -> Value {
         "annotations": annotations,
         "value": number(instance.value),
         "active_at": rfc3339(instance.active_at),
-        "for_seconds": rule.hold.as_secs_f64(),
+        "for_seconds": rule.kind.hold().as_secs_f64(),
         "held_seconds": instance.held.as_secs_f64(),
     })
 }

@@ -2,13 +2,13 @@
 //!
 //! A rule's state is shared, not copied: a step makes a new one, and whoever reads keeps the old one for that long.
 
-use alerting::RuleState;
+use alerting::{Rule, RuleState, Template};
 use proto::sample::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// One rule as it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RuleView {
     /// Names it in the database, and in the metadata of its alerts.
     pub key: String,
@@ -20,8 +20,10 @@ pub struct RuleView {
     pub name: String,
     /// Its expression.
     pub query: String,
-    /// `for`.
-    pub hold: Duration,
+    /// How often at least it is evaluated.
+    pub interval: Duration,
+    /// What it makes of its result.
+    pub kind: Shown,
     /// `ok`, `err` or `unknown`.
     pub health: &'static str,
     /// What was wrong with the last evaluation.
@@ -30,13 +32,78 @@ pub struct RuleView {
     pub doubt: Option<String>,
     /// When it was evaluated last.
     pub evaluated_at: Option<Timestamp>,
+    /// How long that took.
+    pub took: Duration,
     /// Its instances, pending, firing and lately resolved.
     pub state: Arc<RuleState>,
+}
+
+/// What a rule makes of its result, and what it says to that.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// Alerts.
+    Alert {
+        /// `for`.
+        hold: Duration,
+        /// `keep_firing_for`.
+        keep_firing: Duration,
+        /// Its labels, as written.
+        labels: Vec<(String, String)>,
+        /// Its annotations, as written.
+        annotations: Vec<(String, String)>,
+    },
+    /// Series.
+    Record {
+        /// Their labels.
+        labels: Vec<(String, String)>,
+    },
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Board(Mutex<Vec<Arc<RuleView>>>);
+
+impl Shown {
+    /// Of a rule.
+    pub fn of(rule: &Rule) -> Self {
+        let texts = |templates: &[(String, Template)]| {
+            templates.iter().map(|(name, template)| (name.clone(), template.as_str().to_owned())).collect()
+        };
+        match rule {
+            Rule::Alert(rule) => Self::Alert {
+                hold: rule.hold_for,
+                keep_firing: rule.keep_firing_for,
+                labels: texts(&rule.labels),
+                annotations: texts(&rule.annotations),
+            },
+            Rule::Record(rule) => {
+                let labels = rule.labels.iter().map(|label| (label.name().to_owned(), label.value().to_owned()));
+                Self::Record { labels: labels.collect() }
+            }
+        }
+    }
+
+    /// The rule's labels.
+    pub fn labels(&self) -> &[(String, String)] {
+        match self {
+            Self::Alert { labels, .. } | Self::Record { labels } => labels,
+        }
+    }
+
+    /// `for`; none where nothing is held.
+    pub fn hold(&self) -> Duration {
+        match self {
+            Self::Alert { hold, .. } => *hold,
+            Self::Record { .. } => Duration::ZERO,
+        }
+    }
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self::Alert { hold: Duration::ZERO, keep_firing: Duration::ZERO, labels: Vec::new(), annotations: Vec::new() }
+    }
+}
 
 impl Board {
     /// Shows `rules`.
@@ -72,12 +139,8 @@ mod tests {
             group: "g".into(),
             name: name.into(),
             query: "up == 0".into(),
-            hold: Duration::ZERO,
             health,
-            last_error: None,
-            doubt: None,
-            evaluated_at: None,
-            state: Arc::new(RuleState::default()),
+            ..RuleView::default()
         }
     }
 

@@ -1,5 +1,6 @@
 //! Why a rule is unknown: which agents that it reads are not heard of, or have a hole right after what it read of them.
 
+use super::rule::Rule;
 use alerting::Unheard;
 use proto::name::Labels;
 use std::collections::BTreeSet;
@@ -18,6 +19,14 @@ impl Doubt {
     pub(super) fn unheard(&mut self, service: &str, instance: &str) {
         self.why.get_or_insert_with(|| format!("{service}/{instance} is not heard of"));
         self.agents.insert(Unheard { service: service.into(), instance: instance.into() });
+    }
+
+    /// What a rule that is read did not know.
+    pub(super) fn inherit(&mut self, read: &Rule) {
+        if let Some(why) = &read.doubt {
+            self.why.get_or_insert_with(|| format!("{}: {why}", read.loaded.rule.name()));
+        }
+        self.agents.extend(read.doubtful.iter().cloned());
     }
 
     /// A series of these labels has nothing since a gap.

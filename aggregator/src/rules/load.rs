@@ -1,8 +1,8 @@
 //! A rule file becomes rules that can be evaluated.
 
 use super::Duration;
-use alerting::{AlertRule, ExprProblem, Problem, rule_file};
-use promql::Query;
+use alerting::{ExprProblem, Problem, Rule, rule_file};
+use promql::{Kind, Query};
 use std::collections::HashMap;
 
 /// The rules of a file.
@@ -26,7 +26,7 @@ pub struct Loaded {
     /// How far before now.
     pub offset: Duration,
     /// The rule.
-    pub rule: AlertRule,
+    pub rule: Rule,
     /// Its expression.
     pub query: Query,
 }
@@ -34,6 +34,10 @@ pub struct Loaded {
 /// Reads the rules of `text`, the contents of `file`; all mistakes at once. `interval` is a group's default.
 pub fn load(file: &str, text: &str, interval: Duration) -> Result<RuleSet, Vec<Problem>> {
     let check = |expr: &str| match promql::parse(expr) {
+        Ok(query) if matches!(query.kind(), Kind::Text | Kind::Matrix) => {
+            let message = "a rule needs a vector or a number, and this gives neither".to_owned();
+            Err(ExprProblem { message, line: 1, column: 1 })
+        }
         Ok(_) => Ok(()),
         Err(error) => Err(ExprProblem { message: error.message, line: error.line, column: error.column }),
     };
@@ -42,12 +46,12 @@ pub fn load(file: &str, text: &str, interval: Duration) -> Result<RuleSet, Vec<P
     for group in parsed.groups {
         let mut seen: HashMap<String, usize> = HashMap::new();
         for rule in group.rules {
-            let nth = seen.entry(rule.name.clone()).or_default();
-            let key = format!("{}/{}/{nth}", escaped(&group.name), escaped(&rule.name));
+            let nth = seen.entry(rule.name().to_owned()).or_default();
+            let key = format!("{}/{}/{nth}", escaped(&group.name), escaped(rule.name()));
             *nth += 1;
-            let query = promql::parse(&rule.expr).map_err(|error| {
+            let query = promql::parse(rule.expr()).map_err(|error| {
                 let message = error.to_string();
-                vec![Problem { file: file.into(), line: rule.line, column: 1, message }]
+                vec![Problem { file: file.into(), line: rule.line(), column: 1, message }]
             })?;
             rules.push(Loaded {
                 key,

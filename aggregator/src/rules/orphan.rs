@@ -61,9 +61,9 @@ impl Engine {
     }
 
     async fn end(&self, orphan: &Orphan, others: impl Iterator<Item = &Orphan>) -> Result<(), StoreError> {
-        let of_rules = self.rules.iter().filter(|rule| rule.loaded.rule.name == orphan.name);
+        let of_rules = self.rules.iter().filter(|rule| rule.loaded.rule.name() == orphan.name);
         let of_rules =
-            of_rules.flat_map(|rule: &Rule| rule.firing().map(|i| Told { instance: i, expr: &rule.loaded.rule.expr }));
+            of_rules.flat_map(|rule: &Rule| rule.firing().map(|i| Told { instance: i, expr: rule.loaded.rule.expr() }));
         let others = others.filter(|other| other.name == orphan.name);
         let others = others.flat_map(|other| other.firing.iter().map(|instance| Told { instance, expr: "" }));
         let scene = Scene {

@@ -1,12 +1,13 @@
 //! One rule of the engine: what it is, where it stands, and when it is due.
 
-use super::board::RuleView;
+use super::board::{RuleView, Shown};
 use super::load::Loaded;
 use super::rows;
 use crate::live::is_own;
 use crate::store::{EvaluationRow, RuleRow};
-use alerting::{Health, Instance, InstanceState, RuleState, Step};
+use alerting::{Health, Instance, InstanceState, RuleState, Step, Unheard};
 use proto::sample::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,12 @@ pub struct Rule {
     pub(super) unsure: Option<Evaluated>,
     /// Why its last evaluation is unknown, where it is.
     pub(super) doubt: Option<String>,
+    /// Of whom something was missing then.
+    pub(super) doubtful: BTreeSet<Unheard>,
+    /// The recording rules that it reads, by their places, and those that these read.
+    pub(super) reads: Vec<usize>,
+    /// How long its last evaluation took, until it was stored.
+    pub(super) took: Duration,
 }
 
 /// A step of a rule, which counts once it is stored.
@@ -57,6 +64,9 @@ impl Rule {
             saved_at: None,
             unsure: None,
             doubt: None,
+            doubtful: BTreeSet::new(),
+            reads: Vec::new(),
+            took: Duration::ZERO,
         }
     }
 
@@ -105,13 +115,15 @@ impl Rule {
             key: self.loaded.key.clone(),
             file: self.loaded.file.clone(),
             group: self.loaded.group.clone(),
-            name: self.loaded.rule.name.clone(),
-            query: self.loaded.rule.expr.clone(),
-            hold: self.loaded.rule.hold_for,
+            name: self.loaded.rule.name().to_owned(),
+            query: self.loaded.rule.expr().to_owned(),
+            interval: self.loaded.interval,
+            kind: Shown::of(&self.loaded.rule),
             health: self.state.health().as_str(),
             last_error: self.state.last_error().map(Into::into),
             doubt: self.doubt.clone().filter(|_| self.state.health() == Health::Unknown),
             evaluated_at: self.state.last_evaluated_at(),
+            took: self.took,
             state: self.state.clone(),
         }
     }
@@ -120,7 +132,7 @@ impl Rule {
     pub(super) fn tell(&self, step: &Step) {
         for change in &step.transitions {
             tracing::info!(
-                alert = self.loaded.rule.name,
+                alert = self.loaded.rule.name(),
                 fingerprint = %change.fingerprint,
                 from = change.from.as_str(),
                 to = change.to.as_str(),

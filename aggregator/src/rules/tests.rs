@@ -3,6 +3,7 @@
 mod desk;
 mod firing;
 mod gaps;
+mod recording;
 mod restart;
 mod shipped;
 mod silence;

@@ -25,7 +25,7 @@ use uuid::Uuid;
 pub struct Limits {
     /// Series in all. At 64 bytes of samples a minute and half a KiB of identity, a million are about 2 GiB.
     pub series: usize,
-    /// Series that one agent may own. The nil agent, who speaks of all the others, may own any number.
+    /// Series that one agent may own. Those who speak of all the others may own any number: see [`is_own`].
     pub series_per_agent: usize,
     /// Samples of one series: the window at the shortest interval that dashboards use.
     pub samples_per_series: usize,
@@ -93,7 +93,9 @@ const BEHIND_MIN: Duration = Duration::from_secs(5);
 /// Ends a series right after the sample that came last.
 const LAST: Timestamp = Timestamp::from_millis(i64::MIN);
 
-type SeriesId = u64;
+/// Names a series for as long as this head lives; no number is given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesId(u64);
 
 /// What an agent reports now.
 #[derive(Debug, Default)]
@@ -127,7 +129,7 @@ pub struct Head {
     /// By agent: a page asks for one at a time.
     sources: HashMap<Uuid, Sources>,
     owned: HashMap<Uuid, usize>,
-    next_id: SeriesId,
+    next_id: u64,
     samples: usize,
 }
 
@@ -236,14 +238,29 @@ impl Head {
     }
 
     /// Series of the metric `name`, or all where there is no name to begin with.
-    pub fn select(&self, name: Option<&str>) -> impl Iterator<Item = &Series> {
+    pub fn ids(&self, name: Option<&str>) -> impl Iterator<Item = SeriesId> {
         let named = name.map(|name| MetricName::try_new(name).ok().and_then(|name| self.by_name.get(&name)));
         let (one, all) = match named {
             Some(ids) => (ids, None),
-            None => (None, Some(self.series.values())),
+            None => (None, Some(self.series.keys())),
         };
-        let one = one.into_iter().flatten().filter_map(|id| self.series.get(id));
-        one.chain(all.into_iter().flatten())
+        one.into_iter().flatten().chain(all.into_iter().flatten()).copied()
+    }
+
+    /// The same series themselves.
+    pub fn select(&self, name: Option<&str>) -> impl Iterator<Item = &Series> {
+        self.ids(name).filter_map(|id| self.series.get(&id))
+    }
+
+    /// A series; `None` where it is gone by now.
+    pub fn series(&self, id: SeriesId) -> Option<&Series> {
+        self.series.get(&id)
+    }
+
+    /// The oldest and the newest time of any sample.
+    pub fn times(&self) -> Option<(Timestamp, Timestamp)> {
+        let ends = self.series.values().filter_map(Series::times);
+        ends.reduce(|(first, last), (from, to)| (first.min(from), last.max(to)))
     }
 
     /// Moves everything in time: the clock that the samples' times are of was set by so much. What came before lies before
@@ -296,7 +313,7 @@ impl Head {
     fn replace_schema(&mut self, origin: &Origin, frame: &Frame) -> bool {
         let sources = &mut self.sources.entry(origin.agent_id).or_default().by_name;
         let old = sources.remove(&frame.schema.source);
-        if old.is_none() && sources.len() >= SOURCES_PER_AGENT_MAX {
+        if old.is_none() && sources.len() >= SOURCES_PER_AGENT_MAX && !is_own(origin.agent_id) {
             return false;
         }
         let ids: Vec<_> = frame
@@ -332,12 +349,12 @@ impl Head {
             return Some(*id);
         }
         let owned = self.owned.entry(owner).or_default();
-        let is_full = *owned >= self.limits.series_per_agent && !owner.is_nil();
+        let is_full = *owned >= self.limits.series_per_agent && !is_own(owner);
         if self.series.len() >= self.limits.series || is_full {
             return None;
         }
         *owned += 1;
-        let id = self.next_id;
+        let id = SeriesId(self.next_id);
         self.next_id += 1;
         self.by_name.entry(key.name.clone()).or_default().push(id);
         self.by_key.insert(key.clone(), id);
@@ -380,6 +397,11 @@ impl Head {
             debug_assert_eq!(self.owned.values().sum::<usize>(), self.series.len());
         }
     }
+}
+
+/// Whether this is no agent but the aggregator itself: the nil id speaks of the agents, the last one for the rules.
+pub fn is_own(agent_id: Uuid) -> bool {
+    agent_id.is_nil() || agent_id.is_max()
 }
 
 /// Puts one sample into its series and counts it. Returns how many more samples the series holds.

@@ -6,5 +6,5 @@
 mod head;
 mod series;
 
-pub use head::{Appended, Head, Limits, Origin};
+pub use head::{Appended, Head, Limits, Origin, SeriesId, is_own};
 pub use series::{Sample, Series};

@@ -95,6 +95,23 @@ impl Series {
         (sample.at > at - lookback && !is_stale(sample.value)).then_some(*sample)
     }
 
+    /// The samples in `(after, until]`, markers included, oldest first.
+    pub fn samples(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = Sample> {
+        let first = self.samples.partition_point(|sample| sample.at <= after);
+        let end = self.samples.partition_point(|sample| sample.at <= until).max(first);
+        self.samples.range(first..end).copied()
+    }
+
+    /// The times of its oldest and its newest sample.
+    pub fn times(&self) -> Option<(Timestamp, Timestamp)> {
+        Some((self.samples.front()?.at, self.samples.back()?.at))
+    }
+
+    /// Whether it has samples around or in the stretch, both ends included.
+    pub fn overlaps(&self, start: Timestamp, end: Timestamp) -> bool {
+        self.times().is_some_and(|(first, last)| first <= end && last >= start)
+    }
+
     pub(crate) fn insert(&mut self, sample: Sample, cap: usize) -> Insert {
         let index = match self.samples.back() {
             Some(last) if last.at >= sample.at => {

@@ -31,7 +31,8 @@ const AGENT: &[Row] = &[
 const AGGREGATOR: &[Row] = &[
     ("meters", Some(&[])),
     ("descriptors", Some(&[])),
-    ("query", Some(&[])),
+    // The series of who is alive, as far as a scope goes.
+    ("query", Some(&["live", "store"])),
     ("store", Some(&[])),
     // Which URLs name a database.
     ("config", Some(&["store"])),

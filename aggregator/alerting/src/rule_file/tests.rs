@@ -31,6 +31,10 @@ fn rule_problems(rule: &str) -> Vec<String> {
     problems(&format!("groups:\n- name: g\n  rules:\n    - {indented}\n"))
 }
 
+fn alert(rule: &Rule) -> &AlertRule {
+    rule.as_alert().expect("an alert")
+}
+
 const FULL: &str = r#"
 groups:
   - name: clinica-api
@@ -64,14 +68,14 @@ fn a_file_becomes_groups_and_rules() {
     assert_eq!(group.interval, Some(Duration::from_secs(30)));
     assert_eq!(group.query_offset, Some(Duration::from_secs(10)));
     assert_eq!(group.limit, Some(200));
-    let rule = &group.rules[0];
+    let rule = alert(&group.rules[0]);
     assert_eq!(rule.name, "AgendaApiErros");
     assert_eq!(rule.expr, "http_errors_per_second{code=~\"5..\"} > 0.2");
     assert_eq!((rule.hold_for, rule.keep_firing_for), (Duration::from_mins(5), Duration::from_mins(10)));
     assert_eq!((rule.limit, rule.line), (200, 9));
     let names: Vec<&str> = rule.annotations.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["runbook_url", "summary"]);
-    let second = &group.rules[1];
+    let second = alert(&group.rules[1]);
     assert_eq!(second.expr, "agent_connected\n  == 0\n");
     assert_eq!((second.hold_for, second.keep_firing_for), (Duration::ZERO, Duration::ZERO));
     assert_eq!(file.rules().count(), 2);
@@ -82,7 +86,7 @@ fn a_file_becomes_groups_and_rules() {
 fn labels_of_the_group_reach_every_rule_and_the_rule_wins() {
     let file = good(FULL);
     let labels = |index: usize| -> Vec<(&str, &str)> {
-        file.groups[0].rules[index].labels.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect()
+        alert(&file.groups[0].rules[index]).labels.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect()
     };
     assert_eq!(labels(0), [("codigo", "500"), ("severity", "critical"), ("team", "plataforma")]);
     assert_eq!(labels(1), [("severity", "warning"), ("team", "plataforma")]);
@@ -99,7 +103,7 @@ fn an_empty_file_has_no_groups() {
 fn defaults_are_those_of_prometheus_but_for_the_fuse() {
     let file = good("groups: [{name: g, interval: 0s, limit: 0, rules: [{alert: A, expr: up}]}]");
     assert_eq!((file.groups[0].interval, file.groups[0].limit), (None, None));
-    assert_eq!(file.groups[0].rules[0].limit, INSTANCES_MAX);
+    assert_eq!(alert(&file.groups[0].rules[0]).limit, INSTANCES_MAX);
 }
 
 #[test]
@@ -127,13 +131,26 @@ fn a_rule_is_an_alert_or_a_record_and_never_both() {
     assert_eq!(rule_problems("expr: up"), ["4:7 one of 'alert' and 'record' must be set"]);
     assert_eq!(rule_problems("alert: ''\nexpr: up"), ["4:7 one of 'alert' and 'record' must be set"]);
     assert_eq!(rule_problems("alert: A\nrecord: a:b\nexpr: up"), ["4:14 only one of 'alert' and 'record' may be set"]);
-    assert_eq!(
-        rule_problems("record: a:b\nexpr: up\nfor: 5m"),
-        [
-            "4:15 recording rules come with the query engine; only 'alert' now",
-            "6:12 invalid field \"for\" in a recording rule",
-        ]
-    );
+    assert_eq!(rule_problems("record: a:b\nexpr: up\nfor: 5m"), ["6:12 invalid field \"for\" in a recording rule"]);
+    let named = rule_problems("record: a-b\nexpr: up");
+    assert!(named[0].starts_with("4:15 invalid recording rule name: metric name \"a-b\""), "{}", named[0]);
+}
+
+#[test]
+fn a_recording_rule_has_the_labels_of_its_group_and_its_own_as_they_are_written() {
+    let text = "
+groups:
+- name: g
+  limit: 7
+  labels: {team: infra, tier: one}
+  rules:
+  - {record: 'job:up:sum', expr: sum by (job) (up), labels: {tier: two, note: 'not {{ $value }} here'}}
+";
+    let file = good(text);
+    let Rule::Record(rule) = &file.groups[0].rules[0] else { panic!("it records") };
+    assert_eq!((rule.name.as_str(), rule.limit, rule.line), ("job:up:sum", 7, 7));
+    let labels: Vec<_> = rule.labels.iter().map(|label| (label.name(), label.value())).collect();
+    assert_eq!(labels, [("note", "not {{ $value }} here"), ("team", "infra"), ("tier", "two")]);
 }
 
 #[test]
@@ -271,7 +288,8 @@ proptest! {
     fn durations_and_names_come_through(name in "[A-Z][a-z]{1,8}", minutes in 0u64..10_000) {
         let printed = duration::print(Duration::from_mins(minutes));
         let file = good(&format!("groups: [{{name: g, rules: [{{alert: {name}, expr: up, for: {printed}}}]}}]"));
-        prop_assert_eq!(&file.groups[0].rules[0].name, &name);
-        prop_assert_eq!(file.groups[0].rules[0].hold_for, Duration::from_mins(minutes));
+        let rule = alert(&file.groups[0].rules[0]);
+        prop_assert_eq!(&rule.name, &name);
+        prop_assert_eq!(rule.hold_for, Duration::from_mins(minutes));
     }
 }

@@ -1,7 +1,7 @@
 //! `/api/agents`, `/api/metrics/latest`, `/api/alerts`.
 
 use super::house::{House, START};
-use crate::rules::board::RuleView;
+use crate::rules::board::{RuleView, Shown};
 use crate::store::{AlertRow, EvaluationRow};
 use alerting::{Fingerprint, Instance, InstanceState, RuleState};
 use proto::name::Labels;
@@ -126,12 +126,16 @@ async fn with_alerts() -> House {
         group: "g".into(),
         name: "Late".into(),
         query: "x > 1".into(),
-        hold: Duration::from_secs(300),
+        kind: Shown::Alert {
+            hold: Duration::from_secs(300),
+            keep_firing: Duration::ZERO,
+            labels: Vec::new(),
+            annotations: Vec::new(),
+        },
         health: "ok",
-        last_error: None,
-        doubt: None,
         evaluated_at: Some(START),
         state: Arc::new(RuleState::restore(instances, None, START)),
+        ..RuleView::default()
     }]);
     house
 }

@@ -52,12 +52,10 @@ async fn status_says_what_runs_where_and_how_it_goes() {
         group: "g".into(),
         name: format!("Rule {health}"),
         query: "a > 1".into(),
-        hold: Duration::ZERO,
         health,
         last_error: last_error.map(Into::into),
         doubt: (health == "unknown").then(|| "records are missing".into()),
-        evaluated_at: None,
-        state: Arc::default(),
+        ..RuleView::default()
     };
     house.pages.board.set(vec![rule("ok", None), rule("err", Some("too many series")), rule("unknown", None)]);
     let status = house.get("/status").await.json();

@@ -81,6 +81,23 @@ async fn a_gap_is_over_for_each_series_when_that_one_has_a_sample() {
 }
 
 #[tokio::test]
+async fn a_window_over_a_gap_is_unknown_until_it_begins_behind_it() {
+    let mut desk = Desk::new(&rules(&[("Peak", "max_over_time(cpu[60s]) > 90", "")])).await;
+    desk.see(10.0).await;
+    lose(&mut desk).await;
+    let mut healths = Vec::new();
+    for _ in 0..70 {
+        desk.see(10.0).await;
+        healths.push(desk.health());
+    }
+    // The samples are back at once, but what was lost may have been the peak of the last minute.
+    let known = healths.iter().position(|health| *health == "ok").expect("it lies behind the window in the end");
+    assert!((55..62).contains(&known), "{known}");
+    assert!(healths[known..].iter().all(|health| *health == "ok"));
+    assert_eq!(desk.told().await, []);
+}
+
+#[tokio::test]
 async fn one_agents_gap_is_nothing_to_a_rule_about_another() {
     let mut desk = Desk::new(&rules(&[("Hot", "cpu{instance=\"agenda-2\"} > 90", "")])).await;
     desk.hello(2).await;
