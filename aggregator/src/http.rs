@@ -12,9 +12,11 @@
 //! | `front` | the door: what is answered before there is anything behind it |
 //! | `metrics` | `/metrics`, `/agents/{id}/metrics` |
 //! | `page`, `shown` | series as exposition families; which series are shown at all |
+//! | `federate` | `/federate` |
 //! | `discovery` | `/sd` |
 //! | `agents`, `ledger`, `latest`, `alerts` | `/api/…` |
 //! | `health`, `status` | progress of the parts; `/healthz`, `/readyz`, `/status` |
+//! | `prometheus` | `/api/v1/…`: Prometheus's own API, with its envelope and its errors |
 //! | `params`, `problem` | query parameters parsed at the door; every refusal |
 //! | `aside` | threads for what takes long |
 //! | `guard`, `connection` | the limits of requests and of connections |
@@ -28,6 +30,7 @@ mod alerts;
 mod aside;
 pub mod connection;
 mod discovery;
+mod federate;
 mod front;
 pub mod guard;
 pub mod health;
@@ -37,6 +40,7 @@ mod metrics;
 mod page;
 mod params;
 mod problem;
+mod prometheus;
 mod shown;
 mod status;
 
@@ -60,6 +64,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How long requests under way may take to end when we end. hyper waits for silent clients for ever; a page takes
@@ -96,6 +101,16 @@ struct Service {
     pages: Arc<Pages>,
     probe: status::Probe,
     guard: Guard,
+    /// Places for queries.
+    queries: Arc<Semaphore>,
+}
+
+impl Service {
+    fn new(pages: Arc<Pages>) -> Self {
+        let guard = Guard::new(&pages.telemetry);
+        let queries = Arc::new(Semaphore::new(prometheus::query::QUERIES_MAX));
+        Self { pages, probe: status::Probe::default(), guard, queries }
+    }
 }
 
 /// What `/` says.
@@ -104,11 +119,13 @@ AtendeAI monitoring aggregator
 
 /metrics               latest samples of all live agents, and our own (Prometheus text 0.0.4, OpenMetrics 1.0)
 /agents/{id}/metrics   those of one agent; 503 when it is gone
+/federate              newest samples of what match[] selects, for another Prometheus   ?match[]=
 /sd                    HTTP service discovery: one target for each agent
 /api/agents            known agents                  ?clinic_id=
 /api/agents/{id}/ledger  what is complete of one agent, and what is missing   ?from=&to=&clinic_id=
 /api/alerts            alerts, and those pending     ?status=active|resolved|pending|firing&clinic_id=&limit=
 /api/metrics/latest    latest samples as JSON        ?service=&instance=&clinic_id=&name=&limit=
+/api/v1/labels         Prometheus's API, as Grafana's data source calls it: query, query_range, labels, label/{name}/values, series, metadata, rules, alerts
 /healthz               whether every part makes progress
 /readyz                whether the database answers
 /status                everything about this process
@@ -138,18 +155,19 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, stop: CancellationT
 
 /// Every page behind every limit.
 fn router(pages: Arc<Pages>) -> Router {
-    let guard = Guard::new(&pages.telemetry);
-    let service = Arc::new(Service { pages, probe: status::Probe::default(), guard });
+    let service = Arc::new(Service::new(pages));
     let guarded = Router::new()
         .route("/", get(async || INDEX))
         .route("/metrics", get(metrics::all))
         .route("/agents/{id}/metrics", get(metrics::of_agent))
+        .route("/federate", get(federate::page))
         .route("/sd", get(discovery::targets))
         .route("/api/agents", get(agents::list))
         .route("/api/agents/{id}/ledger", get(ledger::show))
         .route("/api/alerts", get(alerts::list))
         .route("/api/metrics/latest", get(latest::list))
         .route("/status", get(status::show))
+        .nest("/api/v1", prometheus::routes())
         .fallback(async |uri: Uri| Problem::NoPath { path: problem::shown(uri.path()) })
         .method_not_allowed_fallback(async |method: Method| Problem::Method {
             method: problem::shown(method.as_str()),

@@ -1,11 +1,12 @@
 //! Prometheus's exposition formats: text 0.0.4 and OpenMetrics 1.0, written by one encoder.
 //!
-//! Never with timestamps: a scraper marks series stale by their absence, and an explicit time would take that from it.
+//! Without timestamps but for `/federate`: a scraper marks series stale by their absence, and an explicit time would take
+//! that from it.
 //! The caller gives families in any order, each whole; the encoder holds the formats' own rules (HELP and TYPE before
 //! the samples, counters' family name without `_total` in OpenMetrics, `# EOF`, escapes, Go's words for infinity).
 
 use crate::name::{Label, Quotes, escape};
-use crate::sample::Kind;
+use crate::sample::{Kind, Timestamp};
 use std::fmt::Write;
 
 /// A format that a scraper can ask for.
@@ -102,8 +103,30 @@ impl Encoder {
         let _ = writeln!(self.page, "# TYPE {family} {word}");
     }
 
+    /// Begins a family of which no kind is told. In text 0.0.4, where that is called untyped.
+    pub fn untyped(&mut self, name: &str) {
+        let _ = writeln!(self.page, "# TYPE {name} untyped");
+    }
+
     /// One sample of the family begun last.
     pub fn sample<'a>(&mut self, name: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>, value: f64) {
+        self.begin(name, labels, value);
+        self.page.push('\n');
+    }
+
+    /// One sample with its time, in the milliseconds of text 0.0.4.
+    pub fn sample_at<'a>(
+        &mut self,
+        name: &str,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+        value: f64,
+        at: Timestamp,
+    ) {
+        self.begin(name, labels, value);
+        let _ = writeln!(self.page, " {}", at.as_millis());
+    }
+
+    fn begin<'a>(&mut self, name: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>, value: f64) {
         self.page.push_str(name);
         let mut any = false;
         for (label, text) in labels {
@@ -116,7 +139,6 @@ impl Encoder {
         }
         self.page.push_str(if any { "} " } else { " " });
         push_float(&mut self.page, value);
-        self.page.push('\n');
     }
 
     /// The finished page.
@@ -135,14 +157,19 @@ pub fn pair(label: &Label) -> (&str, &str) {
 
 // === helpers ===
 
-/// Writes a float as Go's parser reads it; the shortest digits that give the same bits back.
+/// Writes a float as Go writes it where it may choose (`%g` with the exponent from 21 digits on): the shortest digits that
+/// give the same bits back, an exponent with its sign.
 pub fn push_float(page: &mut String, value: f64) {
     if value.is_nan() {
         page.push_str("NaN");
     } else if value.is_infinite() {
         page.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
     } else if value != 0.0 && !(1e-6..1e21).contains(&value.abs()) {
+        let start = page.len();
         let _ = write!(page, "{value:e}");
+        if let Some(at) = page[start..].find('e').filter(|at| !page[start + at..].starts_with("e-")) {
+            page.insert(start + at + 1, '+');
+        }
     } else {
         let _ = write!(page, "{value}");
     }

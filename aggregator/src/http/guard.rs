@@ -30,8 +30,8 @@ use tower_http::compression::CompressionLayer;
 pub const REQUESTS_MAX: usize = 64;
 /// How long an answer may take. Prometheus gives up after 10 s by default, people before that.
 pub const REQUEST_MAX: Duration = Duration::from_secs(30);
-/// Bytes of a URL: path and query.
-pub const URL_MAX_BYTES: usize = 8 * 1024;
+/// Bytes of a URL, path and query: a query of the largest size in percent-encoding. What is longer goes into a form.
+pub const URL_MAX_BYTES: usize = 3 * promql::QUERY_MAX_BYTES + 1024;
 
 /// What browsers are told: the type is what we say, nothing here is a page to run or to frame, nothing is to be kept.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [

@@ -2,9 +2,11 @@
 
 mod api;
 mod exposition;
+mod federate;
 pub(super) mod house;
 mod ledger;
 mod probes;
+mod prometheus;
 pub(super) mod reader;
 
 use house::House;
@@ -19,7 +21,7 @@ async fn every_path_of_the_index_answers_and_every_answer_carries_the_headers() 
         index.lines().filter_map(|line| line.split_whitespace().next()).filter(|word| word.starts_with('/')).collect();
     // The ledger is read from the database.
     house.save(agent).await;
-    assert_eq!(paths.len(), 10, "{index}");
+    assert_eq!(paths.len(), 12, "{index}");
     for path in paths {
         let answer = house.get(&path.replace("{id}", &agent.to_string())).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);

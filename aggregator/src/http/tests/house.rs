@@ -1,6 +1,6 @@
 //! What the tests need: agents that report, a store, a server, a client.
 
-use crate::http::{Front, Health, Pages, Service, serve, status};
+use crate::http::{Front, Health, Pages, Service, serve};
 use crate::live::Live;
 use crate::rules::board::Board;
 use crate::store::{self, Store};
@@ -152,9 +152,7 @@ pub(in crate::http) async fn pages() -> (Arc<Pages>, ManualClock, TempDir) {
 /// What the handlers share, without a server.
 pub(in crate::http) async fn service() -> (Arc<Service>, TempDir) {
     let (pages, _, directory) = pages().await;
-    let guard = super::super::guard::Guard::new(&pages.telemetry);
-    let service = Service { pages, probe: status::Probe::default(), guard };
-    (Arc::new(service), directory)
+    (Arc::new(Service::new(pages)), directory)
 }
 
 /// What an agent whose clock is right says first.
