@@ -3,6 +3,7 @@
 //! Pure: no tokio, no SQL, no clock. What is durable lies in the aggregator's log; a restart feeds it through the same
 //! [`Head::append`]. Sealed chunks and the storage trait that keeps them come with the query engine.
 
+pub mod chunk;
 mod head;
 mod series;
 
