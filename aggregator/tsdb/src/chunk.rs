@@ -1,10 +1,10 @@
 //! Chunks: the samples of a series as bytes, in three states of their life.
 //!
 //! ```text
-//!  append ──► open     one series in memory, compressed as it grows            ~1–2 bytes a sample
+//!  append ──► open     one series in memory, compressed as it grows            1.0–1.4 bytes a sample
 //!               │ two hours
 //!               ▼
-//!             sealed   times and values apart, each encoded for size            below 1 byte a sample
+//!             sealed   times and values apart, each encoded for size            0.4–0.7 bytes a sample
 //!               │ all series of one metric in those two hours
 //!               ▼
 //!             block    what a row of SQL holds: directory, values, checksum
@@ -14,6 +14,10 @@
 //!
 //! Bytes are input: whatever they hold, a decoder answers with samples or with [`Damage`], and allocates for no more than
 //! [`SAMPLES_MAX`] samples.
+//!
+//! `examples/chunk_size`, 2026-11-28, 2-core VM, CPU time: at 10 s sealed 0.70 bytes a sample with times and directories,
+//! at 1 s 0.41; seal 90–130 ns, decode 6–10 ns a sample. Open 1.35 and 0.99 bytes, append 45–75 ns, decode 25–37 ns; 104
+//! bytes where it is empty, 120 with one sample.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -37,8 +41,8 @@ pub use block::{BLOCK_SERIES_MAX, Block, BlockError, BlockWriter, Entry, Part, T
 pub use open::{AppendError, OpenChunk};
 pub use sealed::{Scratch, decode_times, decode_values, encode_times, encode_values, times_id};
 
-/// Samples in one chunk at the most: two hours at 55 ms. A chunk is decoded whole, so this bounds what hostile bytes can
-/// make a decoder allocate: 1 MiB of times and 1 MiB of values.
+/// Samples in one chunk at the most: two hours at 55 ms. A sealed chunk is decoded whole, so this bounds what hostile bytes
+/// can make a decoder allocate: 1 MiB of times or values, and some 4 MiB of room beside them.
 pub const SAMPLES_MAX: usize = 1 << 17;
 
 /// More samples than a chunk may have; cut them in two.

@@ -196,7 +196,7 @@ fn put_packed(residuals: &[u64], bytes: &mut Vec<u8>) -> Packing {
     Packing::Fixed
 }
 
-/// `None` where pco refuses, or writes another format than the one that is named here.
+/// `None` where pco refuses, writes another format than the one that is named here, or bytes that say something else.
 fn compress<T: Number>(numbers: &[T]) -> Option<Vec<u8>> {
     let file = FileCompressor::default();
     if file.write_header(Vec::new()).ok()? != PCO_HEADER {
@@ -209,7 +209,11 @@ fn compress<T: Number>(numbers: &[T]) -> Option<Vec<u8>> {
         .with_paging_spec(PagingSpec::Exact(vec![numbers.len()]));
     let mut chunk = file.chunk_compressor(numbers, &config).ok()?;
     let bytes = chunk.write_meta(Vec::new()).ok()?;
-    chunk.write_page(0, bytes).ok()
+    let bytes = chunk.write_page(0, bytes).ok()?;
+    // After this the samples themselves are dropped, so the bytes are read once before they are believed.
+    let mut back = vec![T::default(); numbers.len()];
+    decompress(&bytes, &mut DecompressorScratch::default(), &mut back).ok()?;
+    (back == numbers).then_some(bytes)
 }
 
 fn decompress<T: Number>(bytes: &[u8], scratch: &mut DecompressorScratch, numbers: &mut [T]) -> Result<(), Damage> {

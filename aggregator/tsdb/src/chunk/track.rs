@@ -16,8 +16,8 @@ use super::bytes::{fold, unfold};
 
 /// So many ones are no number's high bits.
 const ESCAPE_ONES: u32 = 8;
-/// Low bits at the most: with the ones before them they must fit what is written at once.
-const LOW_BITS_MAX: u8 = 40;
+/// Low bits at the most: values by their bits may be off by nearly all of a fraction's 52.
+const LOW_BITS_MAX: u8 = 54;
 /// The drift is the mean of so many steps, once there were as many. Of more it would follow a changed rate too slowly.
 const DRIFT_STEPS: u8 = 16;
 /// The drift is kept in sixteenths, or it would stand still whenever it is off by less than a step's sixteenth.
@@ -64,7 +64,12 @@ impl Track {
         if ones < u64::from(ESCAPE_ONES) {
             let ones = ones as u32;
             let low = error & ((1 << low_bits) - 1);
-            tail.put(bytes, ((1 << ones) - 1) | low << (ones + 1), ones + 1 + low_bits);
+            if low_bits <= 32 {
+                tail.put(bytes, ((1 << ones) - 1) | low << (ones + 1), ones + 1 + low_bits);
+            } else {
+                tail.put(bytes, (1 << ones) - 1, ones + 1);
+                tail.put(bytes, low, low_bits);
+            }
         } else {
             let width = 64 - error.leading_zeros();
             Self::put_escape(0, tail, bytes);

@@ -26,7 +26,7 @@ fn three() -> BTreeMap<u64, (Times, Vec<f64>)> {
     BTreeMap::from([
         (7, (times(50, START_MS + 3), values(1.0))),
         (9, (times(50, START_MS + 3), values(0.1))),
-        (u64::MAX, (times(50, START_MS - 9), values(f64::NAN))),
+        (u64::MAX, (times(50, START_MS - 9), vec![f64::NAN; 50])),
     ])
 }
 
@@ -182,5 +182,22 @@ fn damaged_values_of_one_series_leave_the_others_readable() {
             Ok(())
         };
         assert_eq!(read, expected);
+    }
+}
+
+/// Bytes that rows of SQL may hold never change their meaning.
+#[test]
+fn what_was_stored_is_read() {
+    let text = "01e9b035e780a0abfef96202033ae6bb32cf5ef06d3206e8fe02382b55819daae0f63211e8fe02070007020013f6ffffffffffffffff01\
+                0103130000020002041601000b000000010014615202290102000204117ff8";
+    let bytes: Vec<u8> =
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("two digits")).collect();
+    let block = Block::open(&bytes).expect("what was stored");
+    let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+    for (id, (times, values)) in three() {
+        let entry = block.find(id).expect("it is there");
+        assert_eq!(entry.times, times);
+        assert_eq!(block.values(entry, &mut scratch, &mut out), Ok(()));
+        assert!(out.iter().map(|value| value.to_bits()).eq(values.iter().map(|value| value.to_bits())));
     }
 }

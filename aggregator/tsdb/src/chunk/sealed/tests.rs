@@ -181,3 +181,57 @@ fn what_is_wrong_is_named() {
     assert_eq!(decode(&[RUNS, 1, 2, 0, 6, CONSTANT], 4), Err(Damage::Range("runs")));
     assert_eq!(decode(&[RUNS, 1, 2, 0, 10, CONSTANT], 4), Err(Damage::Range("run")));
 }
+
+/// A number that looks like any other, by its place.
+fn number(at: u32) -> f64 {
+    f64::from((at + 1).wrapping_mul(2_654_435_761) >> 23)
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("two digits");
+    (0..text.len()).step_by(2).map(digit).collect()
+}
+
+/// What rows of SQL may hold: bytes of each form and packing, and the values that they stand for. These bytes never
+/// change; a form that should gets a number of its own.
+#[test]
+fn what_was_stored_is_read() {
+    let of = |count: u32, value: fn(u32) -> f64| (0..count).map(value).collect::<Vec<f64>>();
+    let stored = [
+        ("11bff8", of(5, |_| -1.5)),
+        ("12020420421a011300010100000200", of(40, |at| if at < 33 { 1.0 } else { STALE })),
+        ("130201030001f8048d060ac3107b1800c302", of(6, |at| if at == 3 { STALE } else { number(at) / 100.0 })),
+        (
+            "1300000500b501004600000000c0940500522e0000d40200e9e38011a8517b11b9bbea07",
+            of(64, |at| f64::from(at % 3) + if at == 9 { number(at) } else { 0.0 }),
+        ),
+        (
+            "13000028020700002600f0010000000420c1450000001d043d4d92649224499224499224499224499200",
+            of(64, |at| f64::from(at % 3) * 7.0 + if at == 9 { 1e6 } else { 1.0 }),
+        ),
+        (
+            "1300002c020700002600f00100000000000000044092c0bc5008000000001d043d4d92649224499224499224499224499200",
+            of(64, |at| f64::from(at % 3) * 7.0 + if at == 9 { 1e12 } else { 1.0 }),
+        ),
+        (
+            "1464000701ce0f0302cf0300f8049b04094a0e0f03c013",
+            of(6, |at| 100.0 * number(at) / (999.0 + f64::from(at % 3))),
+        ),
+        (
+            "15010101000000000000f87f22e0e1edb2adb0e3b180019fa283b8ed99c8010002",
+            of(3, |at| if at == 1 { f64::NAN } else { number(at).sqrt() }),
+        ),
+        (
+            "1606000601000302cf030280a8d6b9070204",
+            of(6, |at| decimal::from_near(1_000_000_000 + i64::from(at * at), i64::from(at % 3), 6)),
+        ),
+    ];
+    let (mut scratch, mut values, mut times) = (Scratch::default(), Vec::new(), Vec::new());
+    for (bytes, expected) in stored {
+        assert_eq!(decode_values(&from_hex(bytes), expected.len(), &mut scratch, &mut values), Ok(()), "{bytes}");
+        assert_eq!(bits(&values), bits(&expected), "{bytes}");
+    }
+    let bytes = from_hex("101e0180a0abfef9629c9c0102cff33ccff33ccf03");
+    assert_eq!(decode_times(&bytes, &mut scratch, &mut times), Ok(()));
+    assert!(times.into_iter().eq((0..30).map(|at| 1_700_000_000_000 + at * 10_000 + at % 3)));
+}
