@@ -10,7 +10,7 @@ use proto::name::SeriesKey;
 use proto::sample::Timestamp;
 use std::iter::once;
 use std::ops::ControlFlow;
-use tsdb::{Series, SeriesId};
+use tsdb::{HeadSeriesId, Series};
 use uuid::Uuid;
 
 /// Series whose samples are copied while the lock is held: a quarter of a millisecond.
@@ -63,7 +63,7 @@ impl LiveSelect<'_> {
         }
     }
 
-    fn ids(&self, name: Option<&str>) -> Vec<SeriesId> {
+    fn ids(&self, name: Option<&str>) -> Vec<HeadSeriesId> {
         self.live.read(|head| head.ids(name).collect())
     }
 }
