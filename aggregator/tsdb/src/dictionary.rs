@@ -12,10 +12,11 @@
 use crate::labels::{METRIC_NAME, PairId, SeriesLabels};
 use crate::postings::Postings;
 use crate::symbols::{Symbol, SymbolLimits, Symbols, SymbolsFull};
+use crate::table::IdTable;
 use crate::values::Values;
 use crate::{Refused, SeriesId};
 use foldhash::quality::RandomState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 use std::hash::BuildHasher;
 
 /// Bounds of what series bring with them: together with the limit of series they bound the index.
@@ -63,7 +64,7 @@ pub(crate) struct Dictionary {
     by_name: HashMap<Symbol, NameId, RandomState>,
     pairs: Vec<Pair>,
     free_pairs: Vec<PairId>,
-    by_pair: HashTable<PairId>,
+    by_pair: IdTable,
     hasher: RandomState,
 }
 
@@ -89,7 +90,7 @@ impl Dictionary {
             by_name: HashMap::default(),
             pairs: Vec::new(),
             free_pairs: Vec::new(),
-            by_pair: HashTable::new(),
+            by_pair: IdTable::default(),
             hasher: RandomState::default(),
         }
     }
@@ -115,7 +116,7 @@ impl Dictionary {
 
     /// The pairs that there are, in no order.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = PairId> {
-        self.by_pair.iter().copied()
+        (0u32..).zip(&self.pairs).filter(|(_, pair)| !pair.postings.is_empty()).map(|(id, _)| PairId(id))
     }
 
     pub(crate) fn find_name(&self, name: &str) -> Option<NameId> {
@@ -223,11 +224,11 @@ impl Dictionary {
     }
 
     fn find_symbols(&self, name: NameId, value: Symbol) -> Option<PairId> {
-        let is_it = |&id: &PairId| {
-            let pair = &self.pairs[id.0 as usize];
+        let is_it = |id: u32| {
+            let pair = &self.pairs[id as usize];
             (pair.name, pair.value) == (name, value)
         };
-        self.by_pair.find(self.hasher.hash_one((name, value)), is_it).copied()
+        self.by_pair.find(self.hasher.hash_one((name, value)), is_it).map(PairId)
     }
 
     fn new_name(&mut self, text: &str) -> Result<NameId, SymbolsFull> {
@@ -256,11 +257,8 @@ impl Dictionary {
             self.pairs.push(pair);
             id
         };
-        let Self { by_pair, pairs, hasher, names, symbols, .. } = self;
-        by_pair.insert_unique(hasher.hash_one((name, value)), id, |&id| {
-            let pair = &pairs[id.0 as usize];
-            hasher.hash_one((pair.name, pair.value))
-        });
+        self.by_pair.insert(self.hasher.hash_one((name, value)), id.0);
+        let Self { pairs, names, symbols, .. } = self;
         let name = names[name.0 as usize].as_mut().expect("the name was found or made just now");
         name.values.insert(id, |pair| symbols.text(pairs[pair.0 as usize].value));
         Ok(id)
@@ -268,9 +266,7 @@ impl Dictionary {
 
     fn remove_pair(&mut self, id: PairId, name_id: NameId, value: Symbol) {
         let hash = self.hasher.hash_one((name_id, value));
-        if let Ok(entry) = self.by_pair.find_entry(hash, |&have| have == id) {
-            entry.remove();
-        }
+        self.by_pair.remove(hash, id.0);
         let Self { names, symbols, pairs, .. } = self;
         let name = names[name_id.0 as usize].as_mut().expect("a pair's name lives as long as the pair");
         name.values.remove(id, |pair| symbols.text(pairs[pair.0 as usize].value));

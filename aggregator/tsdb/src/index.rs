@@ -17,10 +17,10 @@ mod stats;
 pub use stats::{Counted, IndexStats};
 
 use crate::caps::{Caps, Claim, OwnerId, Refused};
-use crate::dictionary::{Dictionary, IndexLimits};
+use crate::dictionary::{Dictionary, IndexLimits, NameId};
 use crate::labels::{CLINIC_LABEL, METRIC_NAME, PairId, Row, RowPlace, Rows, SeriesLabels};
+use crate::table::IdTable;
 use foldhash::quality::RandomState;
-use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 use std::hash::BuildHasher;
 use uuid::Uuid;
@@ -44,7 +44,7 @@ pub struct Index {
     rows: Rows,
     /// By id; `None` where the id is free.
     records: Vec<Option<Record>>,
-    by_labels: HashTable<SeriesId>,
+    by_labels: IdTable,
     live: RoaringBitmap,
     /// Ids below `records.len()` without a series.
     free: RoaringBitmap,
@@ -77,7 +77,7 @@ impl Index {
             dictionary: Dictionary::new(limits),
             rows: Rows::default(),
             records: Vec::new(),
-            by_labels: HashTable::new(),
+            by_labels: IdTable::default(),
             live: RoaringBitmap::new(),
             free: RoaringBitmap::new(),
             hasher: RandomState::default(),
@@ -120,10 +120,7 @@ impl Index {
             self.free.remove(id);
         }
         self.live.insert(id);
-        let Self { by_labels, rows, records, hasher, .. } = self;
-        by_labels.insert_unique(hasher.hash_one(row.pairs()), id, |&id| {
-            hasher.hash_one(records[id as usize].map_or(&[][..], |record| rows.get(record.row)))
-        });
+        self.by_labels.insert(self.hasher.hash_one(row.pairs()), id);
         Ok(Added::New(id))
     }
 
@@ -132,9 +129,7 @@ impl Index {
         let Some(record) = self.record(id) else { return false };
         caps.release(record.owner, self.clinic(id), self.value(id, METRIC_NAME));
         let hash = self.hasher.hash_one(self.rows.get(record.row));
-        if let Ok(entry) = self.by_labels.find_entry(hash, |&have| have == id) {
-            entry.remove();
-        }
+        self.by_labels.remove(hash, id);
         let Self { dictionary, rows, records, live, free, .. } = self;
         rows.get(record.row).iter().for_each(|&pair| dictionary.detach(pair, id));
         rows.remove(record.row);
@@ -167,9 +162,8 @@ impl Index {
 
     /// The value of a series's label; empty where it has none.
     pub fn value(&self, id: SeriesId, name: &str) -> &str {
-        let Some(name) = self.dictionary.find_name(name) else { return "" };
-        let pair = self.row(id).iter().find(|&&pair| self.dictionary.name_of(pair) == name);
-        pair.map_or("", |&pair| self.dictionary.value_of(pair))
+        let name = self.dictionary.find_name(name);
+        name.and_then(|name| self.pair_of(id, name)).map_or("", |pair| self.dictionary.value_of(pair))
     }
 
     /// The agent that reported a series first.
@@ -189,8 +183,12 @@ impl Index {
         self.record(id).map_or(&[], |record| self.rows.get(record.row))
     }
 
+    fn pair_of(&self, id: SeriesId, name: NameId) -> Option<PairId> {
+        self.row(id).iter().copied().find(|&pair| self.dictionary.name_of(pair) == name)
+    }
+
     fn find_row(&self, row: &[PairId]) -> Option<SeriesId> {
-        self.by_labels.find(self.hasher.hash_one(row), |&id| self.row(id) == row).copied()
+        self.by_labels.find(self.hasher.hash_one(row), |id| self.row(id) == row)
     }
 
     fn next_id(&self) -> SeriesId {

@@ -18,6 +18,7 @@ mod postings;
 mod refusals;
 mod series;
 mod symbols;
+mod table;
 mod values;
 
 pub use caps::{Caps, Claim, OwnerId, Refused, SeriesLimits};

@@ -13,7 +13,7 @@
 //! Limits: a pattern that would come to more than [`TEXTS_MAX`] texts tells less: shorter beginnings, or nothing.
 
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::literal::{Extractor, Literal};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// See the module.
@@ -39,7 +39,9 @@ pub(crate) enum AllFrom {
 
 /// Texts of one pattern. A dashboard's list of instances may be thousands long; a query is at most 16 KiB of them.
 const TEXTS_MAX: usize = 8_192;
-/// Bytes of one text that are looked at; what is longer counts as a beginning.
+/// Texts that `regex-syntax` may find in one part.
+const FOUND_MAX: usize = 500;
+/// Bytes of one text that it looks at; what is longer counts as a beginning.
 const TEXT_MAX_BYTES: usize = 256;
 /// Brackets inside brackets that are followed; deeper ones tell nothing.
 const NEST_MAX: u32 = 100;
@@ -54,10 +56,10 @@ impl Pattern {
         if let Some((beginning, all)) = all_from(&hir) {
             return Self { texts: Vec::new(), beginnings: vec![beginning], all: Some(all) };
         }
-        let mut extractor = Extractor::new();
-        extractor.limit_total(TEXTS_MAX).limit_literal_len(TEXT_MAX_BYTES);
-        let found = extractor.extract(&hir);
-        let Some(literals) = found.literals() else { return Self::anything() };
+        let mut literals = Vec::new();
+        if !gather(&hir, &mut literals) {
+            return Self::anything();
+        }
         let (mut texts, mut beginnings) = (Vec::new(), Vec::new());
         for literal in literals {
             if !literal.is_exact() {
@@ -79,6 +81,43 @@ impl Pattern {
     fn anything() -> Self {
         Self { beginnings: vec![Vec::new()], ..Self::default() }
     }
+}
+
+/// Adds what a part of a pattern could match; `false` where that is anything, or too much to list.
+///
+/// Alternatives, and a text before them, are followed here: a list of thousands takes as long as it is. What else there
+/// is, is left to `regex-syntax`, whose time grows with the square of what it finds.
+fn gather(hir: &Hir, found: &mut Vec<Literal>) -> bool {
+    match hir.kind() {
+        HirKind::Capture(capture) => return gather(&capture.sub, found),
+        HirKind::Alternation(parts) => return parts.iter().all(|part| gather(part, found)),
+        HirKind::Concat(parts) => {
+            if let [first, rest] = parts.as_slice()
+                && let HirKind::Literal(text) = first.kind()
+            {
+                let from = found.len();
+                let is_listed = gather(rest, found);
+                if !is_listed {
+                    // Anything may follow.
+                    found.truncate(from);
+                    found.push(Literal::inexact(text.0.to_vec()));
+                    return true;
+                }
+                for literal in &mut found[from..] {
+                    let whole = [&text.0, literal.as_bytes()].concat();
+                    *literal = if literal.is_exact() { Literal::exact(whole) } else { Literal::inexact(whole) };
+                }
+                return true;
+            }
+        }
+        _ => {}
+    }
+    let mut extractor = Extractor::new();
+    extractor.limit_total(FOUND_MAX).limit_literal_len(TEXT_MAX_BYTES);
+    let seq = extractor.extract(hir);
+    let Some(literals) = seq.literals() else { return false };
+    found.extend_from_slice(literals);
+    found.len() <= TEXTS_MAX
 }
 
 /// Whether a text begins with one of `beginnings`, which are sorted and none of which begins another: with the last one
@@ -144,6 +183,9 @@ mod tests {
             (".*foo", &[], &[""]),
             ("a)(b", &[], &[""]),
             ("5..", &[], &["5"]),
+            ("x-(a|b(c|d.*)|)", &["x-", "x-a", "x-bc"], &["x-bd"]),
+            ("x-(a|.*b)", &[], &["x-"]),
+            ("(a|b):9100", &["a:9100", "b:9100"], &[]),
         ] {
             let expected = [texts, beginnings].map(|part| part.iter().map(ToString::to_string).collect::<Vec<_>>());
             assert_eq!(told(pattern), expected.into(), "{pattern}");
@@ -165,11 +207,13 @@ mod tests {
     fn a_pattern_that_comes_to_too_many_texts_tells_less_and_takes_no_memory() {
         for pattern in ["[a-j]{9}", "([a-j][a-j]){1,100}", "(a|b|c|d|e|f|g|h){20}x", &"(".repeat(5_000)] {
             let Pattern { texts, beginnings, .. } = Pattern::read(pattern);
-            assert!(texts.len() + beginnings.len() <= TEXTS_MAX, "{pattern}: {}", texts.len() + beginnings.len());
+            let count = texts.len() + beginnings.len();
+            assert!(count <= FOUND_MAX, "{pattern}: {count}");
             assert!(!beginnings.is_empty(), "{pattern}");
         }
-        let many = (0..3_000).map(|i| format!("m-{i}")).collect::<Vec<_>>().join("|");
-        assert_eq!(Pattern::read(&many).texts.len(), 3_000);
+        let many = |count: u32| (0..count).map(|i| format!("m-{i}")).collect::<Vec<_>>().join("|");
+        assert_eq!(Pattern::read(&many(8_000)).texts.len(), 8_000);
+        assert_eq!(Pattern::read(&many(9_000)), Pattern::anything());
     }
 
     proptest! {

@@ -15,8 +15,8 @@
 //!
 //! Limits: [`SymbolLimits`], asked before memory is taken.
 
+use crate::table::IdTable;
 use foldhash::quality::RandomState;
-use hashbrown::HashTable;
 use proto::limits::{LABEL_NAME_MAX_BYTES, LABEL_VALUE_MAX_BYTES};
 use std::hash::BuildHasher;
 
@@ -61,7 +61,7 @@ pub enum SymbolsFull {
 pub struct Symbols {
     limits: SymbolLimits,
     hasher: RandomState,
-    by_text: HashTable<Symbol>,
+    by_text: IdTable,
     records: Vec<Record>,
     /// Numbers without a text.
     free: Vec<Symbol>,
@@ -128,7 +128,7 @@ impl Symbols {
         Self {
             limits,
             hasher: RandomState::default(),
-            by_text: HashTable::new(),
+            by_text: IdTable::default(),
             records: Vec::new(),
             free: Vec::new(),
             blocks: Vec::new(),
@@ -140,7 +140,7 @@ impl Symbols {
 
     /// The symbol of a text that is known.
     pub fn find(&self, text: &str) -> Option<Symbol> {
-        self.by_text.find(self.hasher.hash_one(text), |&symbol| self.text(symbol) == text).copied()
+        self.by_text.find(self.hasher.hash_one(text), |id| self.text(Symbol(id)) == text).map(Symbol)
     }
 
     /// The text of a symbol. Of one without references it is another's text, or empty.
@@ -164,8 +164,7 @@ impl Symbols {
 
     /// The symbol of `text` with one reference more.
     pub fn acquire(&mut self, text: &str) -> Result<Symbol, SymbolsFull> {
-        let hash = self.hasher.hash_one(text);
-        if let Some(&symbol) = self.by_text.find(hash, |&symbol| self.text(symbol) == text) {
+        if let Some(symbol) = self.find(text) {
             self.records[symbol.0 as usize].references += 1;
             return Ok(symbol);
         }
@@ -176,28 +175,22 @@ impl Symbols {
         let (block, start) = self.place(symbol, text);
         self.records[symbol.0 as usize] = Record { block, start, length, references: 1 };
         self.text_bytes += text.len();
-        let Self { by_text, hasher, records, blocks, .. } = self;
-        by_text.insert_unique(hash, symbol, |&symbol| {
-            let record = records[symbol.0 as usize];
-            let start = usize::from(record.start);
-            hasher.hash_one(&blocks[record.block as usize].text[start..start + usize::from(record.length)])
-        });
+        self.by_text.insert(self.hasher.hash_one(text), symbol.0);
         Ok(symbol)
     }
 
     /// Gives one reference back; with the last one the text goes. Returns whether it went.
     pub fn release(&mut self, symbol: Symbol) -> bool {
-        let Some(record) = self.records.get_mut(symbol.0 as usize) else { return false };
-        debug_assert!(record.references > 0, "a reference is given back once");
-        record.references = record.references.saturating_sub(1);
+        let record = self.records.get_mut(symbol.0 as usize).filter(|record| record.references > 0);
+        debug_assert!(record.is_some(), "a reference is given back once");
+        let Some(record) = record else { return false };
+        record.references -= 1;
         let record = *record;
         if record.references > 0 {
             return false;
         }
         let hash = self.hasher.hash_one(self.text(symbol));
-        if let Ok(entry) = self.by_text.find_entry(hash, |&have| have == symbol) {
-            entry.remove();
-        }
+        self.by_text.remove(hash, symbol.0);
         let length = usize::from(record.length);
         self.text_bytes -= length;
         self.blocks[record.block as usize].live_bytes -= length;

@@ -46,6 +46,8 @@ enum Passing {
     All,
     /// These.
     Pairs(Vec<PairId>),
+    /// Those of a stretch that have so many bytes, none of which need be asked.
+    Stretch(Stretch, usize),
     /// Those in these stretches that pass when they are asked, and these.
     Ask(Vec<Stretch>, Vec<PairId>),
 }
@@ -107,10 +109,6 @@ impl Index {
         }
     }
 
-    fn pair_of(&self, id: SeriesId, name: NameId) -> Option<PairId> {
-        self.row(id).iter().copied().find(|&pair| self.dictionary.name_of(pair) == name)
-    }
-
     fn step<'m>(&self, matcher: &'m Matcher<'m>, id: NameId) -> Step<'m> {
         let name = self.dictionary.name(id);
         let is_negated = matcher.op.is_negated();
@@ -129,6 +127,7 @@ impl Index {
         let cost = match &passing {
             Passing::All => name.series.len(),
             Passing::Pairs(pairs) => series(pairs),
+            Passing::Stretch(stretch, _) => name.values.count(*stretch) as u64,
             Passing::Ask(stretches, pairs) => {
                 stretches.iter().map(|&stretch| name.values.count(stretch) as u64).sum::<u64>() + pairs.len() as u64
             }
@@ -153,9 +152,11 @@ impl Index {
         if beginning.is_empty() {
             return Passing::All;
         }
-        let found = name.values.iter(name.values.with_prefix(beginning, text));
-        let more = |pair: &PairId| all == AllFrom::Nothing || text(*pair).len() > beginning.len();
-        Passing::Pairs(found.filter(more).collect())
+        let least_bytes = match all {
+            AllFrom::Nothing => 0,
+            AllFrom::Something => beginning.len() + 1,
+        };
+        Passing::Stretch(name.values.with_prefix(beginning, text), least_bytes)
     }
 
     /// The pairs of a label with one of these values.
@@ -227,6 +228,10 @@ impl Index {
         match &step.passing {
             Passing::All => name.series.to_bitmap(),
             Passing::Pairs(pairs) => postings::union(pairs.iter().map(|&pair| postings(pair))),
+            &Passing::Stretch(stretch, least_bytes) => {
+                let is_long = |pair: &PairId| least_bytes == 0 || self.dictionary.value_of(*pair).len() >= least_bytes;
+                postings::union(name.values.iter(stretch).filter(is_long).map(postings))
+            }
             Passing::Ask(stretches, pairs) => {
                 let is_negated = step.matcher.op.is_negated();
                 let asked = stretches.iter().flat_map(|&stretch| name.values.iter(stretch));
@@ -240,8 +245,14 @@ impl Index {
 // === impl Step ===
 
 impl Step<'_> {
-    /// Look-ups before what asks values; what narrows from nothing before what takes away; then the cheapest first.
-    fn order(&self) -> (bool, Form, u64) {
-        (matches!(self.passing, Passing::Ask(..)), self.form, self.cost)
+    /// Look-ups before what goes over values, and that before what asks them; what narrows from nothing before what takes
+    /// away; then the cheapest first.
+    fn order(&self) -> (u8, Form, u64) {
+        let effort = match self.passing {
+            Passing::All | Passing::Pairs(_) => 0,
+            Passing::Stretch(..) => 1,
+            Passing::Ask(..) => 2,
+        };
+        (effort, self.form, self.cost)
     }
 }

@@ -44,34 +44,38 @@ impl Index {
     pub fn stats(&self, n: usize) -> IndexStats {
         let dictionary = &self.dictionary;
         let series = |pair| dictionary.postings(pair).len();
+        let value = |pair| dictionary.value_of(pair);
+        let text = |name| dictionary.name_text(name);
         let metrics = dictionary.metric_name().into_iter().flat_map(|name| name.values.iter(name.values.all()));
-        let by_metric = metrics.map(|pair| (series(pair), dictionary.value_of(pair)));
-        let by_values = dictionary.names().map(|name| (name.values.len() as u64, dictionary.name_text(name)));
-        let by_bytes = dictionary.names().map(|name| (name.value_bytes, dictionary.name_text(name)));
-        let by_pair = dictionary.pairs().map(|pair| (series(pair), dictionary.texts(pair)));
+        let by_metric = largest(n, metrics.map(|pair| (series(pair), pair)), value);
+        let by_values = largest(n, dictionary.names().map(|name| (name.values.len() as u64, name)), text);
+        let by_bytes = largest(n, dictionary.names().map(|name| (name.value_bytes, name)), text);
+        let by_pair = largest(n, dictionary.pairs().map(|pair| (series(pair), pair)), |pair| dictionary.texts(pair));
         let counted = |(count, name): (u64, &str)| Counted { name: name.into(), count };
+        let joined = |(count, (name, value)): (u64, (&str, &str))| Counted { name: format!("{name}={value}"), count };
         IndexStats {
             series: self.len() as u64,
             label_names: dictionary.name_count() as u64,
             label_pairs: dictionary.pair_count() as u64,
             text_bytes: dictionary.symbols().text_bytes() as u64,
-            series_by_metric: largest(n, by_metric).into_iter().map(counted).collect(),
-            values_by_label: largest(n, by_values).into_iter().map(counted).collect(),
-            bytes_by_label: largest(n, by_bytes).into_iter().map(counted).collect(),
-            series_by_pair: largest(n, by_pair)
-                .into_iter()
-                .map(|(count, (name, value))| Counted { name: format!("{name}={value}"), count })
-                .collect(),
+            series_by_metric: by_metric.into_iter().map(counted).collect(),
+            values_by_label: by_values.into_iter().map(counted).collect(),
+            bytes_by_label: by_bytes.into_iter().map(counted).collect(),
+            series_by_pair: by_pair.into_iter().map(joined).collect(),
         }
     }
 }
 
-/// The `n` largest, the largest first; among equals the smallest names first.
-fn largest<N: Ord>(n: usize, all: impl Iterator<Item = (u64, N)>) -> Vec<(u64, N)> {
-    let mut kept = BinaryHeap::new();
-    for (count, name) in all {
-        kept.push((Reverse(count), name));
-        if kept.len() > n {
+/// The `n` largest, the largest first; among equals the smallest names first. Names are asked only of what may be kept.
+fn largest<T, N: Ord>(n: usize, all: impl Iterator<Item = (u64, T)>, name: impl Fn(T) -> N) -> Vec<(u64, N)> {
+    let mut kept: BinaryHeap<(Reverse<u64>, N)> = BinaryHeap::new();
+    for (count, what) in all {
+        let is_full = kept.len() >= n;
+        if is_full && kept.peek().is_none_or(|(Reverse(least), _)| count < *least) {
+            continue;
+        }
+        kept.push((Reverse(count), name(what)));
+        if is_full {
             kept.pop();
         }
     }

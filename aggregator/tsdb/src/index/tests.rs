@@ -321,7 +321,7 @@ fn large() -> (Index, BTreeMap<SeriesId, Pairs>) {
 #[test]
 fn selectors_over_many_series_are_filters_too() {
     let (index, model) = large();
-    let selectors: [&[(&str, u8, &str)]; 14] = [
+    let selectors: [&[(&str, u8, &str)]; 18] = [
         &[],
         &[(METRIC_NAME, 1, "")],
         &[(METRIC_NAME, 2, ".+")],
@@ -336,6 +336,10 @@ fn selectors_over_many_series_are_filters_too() {
         &[("instance", 2, "node-000[1-3]|node-0500"), ("le", 1, "0.0")],
         &[("le", 2, "(0.1.?)?"), (METRIC_NAME, 3, "metric_[0-4]")],
         &[("pod", 2, "(?i)POD-F{2}")],
+        &[("instance", 0, "node-0007"), ("pod", 2, "pod-4.*")],
+        &[("instance", 2, "node-1.+"), ("le", 3, "0.1.+")],
+        &[("le", 3, "0.1.+")],
+        &[(METRIC_NAME, 0, "metric_3"), ("le", 2, "0.2.*")],
     ];
     for asked in selectors {
         let matchers: Vec<Matcher<'_>> = asked.iter().map(|(l, op, v)| matcher(l, *op, v).expect("a regex")).collect();
