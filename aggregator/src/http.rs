@@ -64,7 +64,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How long requests under way may take to end when we end. hyper waits for silent clients for ever; a page takes
@@ -101,15 +100,14 @@ struct Service {
     pages: Arc<Pages>,
     probe: status::Probe,
     guard: Guard,
-    /// Places for queries.
-    queries: Arc<Semaphore>,
+    /// Whose turn it is to walk over the series.
+    turns: prometheus::turns::Turns,
 }
 
 impl Service {
     fn new(pages: Arc<Pages>) -> Self {
         let guard = Guard::new(&pages.telemetry);
-        let queries = Arc::new(Semaphore::new(prometheus::query::QUERIES_MAX));
-        Self { pages, probe: status::Probe::default(), guard, queries }
+        Self { pages, probe: status::Probe::default(), guard, turns: prometheus::turns::Turns::default() }
     }
 }
 

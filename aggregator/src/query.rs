@@ -5,7 +5,7 @@
 
 use crate::live::Live;
 use crate::store::Scope;
-use promql::{LabelSet, METRIC_NAME, Samples, Select, SelectError, Selection, SeriesSelector};
+use promql::{LabelSet, METRIC_NAME, Reads, Samples, Select, SelectError, Selection, SeriesSelector};
 use proto::name::SeriesKey;
 use proto::sample::Timestamp;
 use std::iter::once;
@@ -104,7 +104,11 @@ impl Copies {
             return;
         }
         let before = self.times.len();
-        for sample in series.samples(selection.after, selection.until) {
+        let after = match selection.reads {
+            Reads::Newest { from } => series.newest_before(from, selection.after),
+            Reads::All => selection.after,
+        };
+        for sample in series.samples(after, selection.until) {
             self.times.push(sample.at.as_millis());
             self.values.push(sample.value);
         }

@@ -216,6 +216,9 @@ impl Engine {
             }
         }
         let now = self.clock.monotonic();
+        if left.as_slice().is_empty() {
+            self.first = 0;
+        }
         for index in left {
             let rule = &mut self.rules[*index];
             rule.due_at = now + RETRY;
@@ -261,8 +264,7 @@ impl Engine {
         self.meters.missed.with_label_values(&[&rule.loaded.group]).inc_by(missed);
         let at = wall - rule.loaded.offset;
         let (outcome, doubt) = self.look(index);
-        let rule = &mut self.rules[index];
-        (rule.doubt, rule.doubtful) = (doubt.why, doubt.agents);
+        self.rules[index].doubt = doubt;
         let rule = &self.rules[index];
         let mut state = RuleState::clone(&rule.state);
         let alert = match &rule.loaded.rule {
@@ -276,12 +278,22 @@ impl Engine {
             }
         };
         let elapsed = now.saturating_sub(rule.stepped_at);
-        let unheard = rule.doubtful.clone();
-        // A sum that lacks an agent lets nothing begin, and nothing go on, unless more could only make it truer.
-        let is_told =
-            |point: &alerting::Point| rule.loaded.query.only_grows() || !alert.may_lack(&unheard, &point.labels);
-        let outcome = outcome.map(|points| points.into_iter().filter(is_told).collect());
-        let step = state.step(alert, Evaluation { at, elapsed, unheard, outcome });
+        let step = match (&outcome, &rule.doubt.inherited) {
+            // Nothing begins, ends or goes on by what another rule could not record.
+            (Ok(_), Some(_)) => {
+                state.recorded(at, Ok(()), Certainty::Doubtful);
+                Step::default()
+            }
+            _ => {
+                let unheard = rule.doubt.agents.clone();
+                // A sum that lacks an agent lets nothing begin, and nothing go on, unless more could only make it truer.
+                let is_told = |point: &alerting::Point| {
+                    rule.loaded.query.only_grows() || !alert.may_lack(&unheard, &point.labels)
+                };
+                let outcome = outcome.map(|points| points.into_iter().filter(is_told).collect());
+                state.step(alert, Evaluation { at, elapsed, unheard, outcome })
+            }
+        };
         self.count_evaluation(rule, &state);
         let saved = if rule.must_save(&state, &step, now) {
             let scene = Scene {
@@ -321,7 +333,7 @@ impl Engine {
         outcome: Result<Vec<alerting::Point>, String>,
         state: &mut RuleState,
     ) {
-        let certainty = if rule.doubtful.is_empty() { Certainty::Known } else { Certainty::Doubtful };
+        let certainty = if rule.doubt.is_none() { Certainty::Known } else { Certainty::Doubtful };
         let series = outcome.and_then(|points| recording.series(points));
         state.recorded(at, series.as_ref().map(drop).map_err(Clone::clone), certainty);
         if let (Ok(series), Certainty::Known) = (series, certainty) {
@@ -347,7 +359,9 @@ impl Engine {
         let outcome = answer.map_err(|error| chain(&error)).and_then(|answer| look::to_alerting(answer.value));
         let mut doubt = source.into_doubt();
         // What another rule recorded, or did not, is as doubtful as what that one read.
-        rule.reads.iter().for_each(|read| doubt.inherit(&self.rules[*read]));
+        for read in rule.reads.iter().filter(|read| **read != index).map(|read| &self.rules[*read]) {
+            doubt.inherit(read.loaded.rule.name(), &read.doubt);
+        }
         (outcome, doubt)
     }
 

@@ -154,9 +154,16 @@ impl Reader<'_> {
                 line: node.place.line,
             }),
             RuleName::Record(name) => {
-                // Not templates, as in Prometheus; those that are no labels were mistakes already.
-                let labels = labels.iter().filter_map(|(name, text)| Label::try_new(name, text.as_str()).ok());
-                Rule::Record(RecordingRule { name, expr, labels: labels.collect(), limit, line: node.place.line })
+                // Not templates, as in Prometheus: what stands there is the value, and may be too long for one.
+                let mut checked = Vec::with_capacity(labels.len());
+                for (label, text) in &labels {
+                    match Label::try_new(label, text.as_str()) {
+                        Ok(label) => checked.push(label),
+                        Err(error) if text.as_str().contains("{{") => self.mistake(node.place, error.to_string()),
+                        Err(_) => {} // A mistake already.
+                    }
+                }
+                Rule::Record(RecordingRule { name, expr, labels: checked, limit, line: node.place.line })
             }
         })
     }

@@ -175,9 +175,13 @@ impl<'a, 't> Evaluator<'a, 't> {
         }
         let before = self.books.held;
         let mut values = Vec::with_capacity(args.len());
+        let room = self.books.cells_max;
         for arg in args {
-            values.push(self.eval(arg, steps)?);
+            let value = self.eval(arg, steps)?;
+            self.books.cells_max = self.books.cells_max.saturating_sub(cells(&value, steps));
+            values.push(value);
         }
+        self.books.cells_max = room;
         let gathered = values.iter().map(width).sum();
         let mut context = Context { steps: *steps, call: expr, notes: &mut self.notes };
         match call::call(function, values, &mut context)? {
@@ -279,6 +283,11 @@ fn width(arg: &Arg) -> usize {
         Arg::Scalar(_) => 1,
         Arg::Text(_) => 0,
     }
+}
+
+/// Cells that a value has in memory.
+fn cells(arg: &Arg, steps: &Steps) -> usize {
+    width(arg).saturating_mul(steps.count)
 }
 
 /// What is inside of any round brackets.

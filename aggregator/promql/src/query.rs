@@ -128,7 +128,7 @@ impl Query {
             BinaryOp::Less | BinaryOp::LessOrEqual => (right, left),
             _ => return false,
         };
-        grows(above.0) && above.1.kind() == Kind::Scalar
+        grows(above.0) && above.1.kind() == Kind::Scalar && above.1.selectors().is_empty()
     }
 
     /// The query on several lines where it is long.

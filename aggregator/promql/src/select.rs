@@ -22,8 +22,12 @@ pub struct Selection<'a> {
 /// Which samples of the stretch matter to who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
-    /// At each time of evaluation the newest one: those before the newest one of the first time change nothing.
-    Newest,
+    /// At each time of evaluation the newest one: those before the newest one of the first time change nothing, and need
+    /// not be read.
+    Newest {
+        /// The first time.
+        from: Timestamp,
+    },
     /// Each: a function looks at all of a window.
     All,
 }

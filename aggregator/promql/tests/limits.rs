@@ -181,3 +181,60 @@ fn a_storage_that_fails_is_an_error_that_names_the_selector() {
         }
     }
 }
+
+#[test]
+fn a_long_window_is_given_up_between_its_steps() {
+    let asked = Cell::new(0);
+    let interrupt = || {
+        asked.set(asked.get() + 1);
+        (asked.get() > 20).then_some(Interrupt::Timeout)
+    };
+    let limits = Limits { interrupt: &interrupt, ..Limits::default() };
+    let query = promql::parse("stddev_over_time(vector(1)[20000s:1s])").expect("a query");
+    let range = Range::try_new(Timestamp::ZERO, Timestamp::from_millis(10_000_000), 1_000).expect("a range");
+    let error = query.range(&store(), range, &limits).expect_err("it looks at 200 million samples");
+    assert!(matches!(error, EvalError::Timeout), "{error}");
+}
+
+#[test]
+fn a_window_that_is_done_in_parts_gives_what_it_gives_whole() {
+    let range = Range::try_new(Timestamp::ZERO, Timestamp::from_millis(9_000_000), 1_500_000).expect("a range");
+    let text = "quantile_over_time(scalar(vector(time() / 1e7)), (vector(time()) % 17)[2000000s:1s])";
+    let query = promql::parse(text).expect("a query");
+    let whole = query.range(&store(), range, &Limits::default()).expect("it is answered");
+    let Value::Matrix(lines) = whole.value else { panic!("a matrix") };
+    for (at, value) in &lines[0].points {
+        let alone = query.instant(&store(), *at, &Limits::default()).expect("it is answered");
+        let Value::Vector(points) = alone.value else { panic!("a vector") };
+        assert_eq!(points[0].value, *value, "{at}");
+    }
+    assert_eq!(lines[0].points.len(), 7);
+}
+
+#[test]
+fn what_waits_for_its_other_side_leaves_less_room_for_it() {
+    // Each side fits alone: three rows of 100,001 steps. Sixty of them do not.
+    let nested = |depth: usize| format!("{}x{}", "x or on (nothing) (".repeat(depth), ")".repeat(depth));
+    let ask = |depth: usize| {
+        let range = Range::try_new(Timestamp::ZERO, Timestamp::from_millis(100_000), 1).expect("a range");
+        promql::parse(&nested(depth)).expect("a query").range(
+            &store(),
+            range,
+            &Limits { samples: 2_000_000, ..Limits::default() },
+        )
+    };
+    ask(1).expect("two sides of three hundred thousand");
+    assert!(matches!(ask(60), Err(EvalError::TooManySamples)));
+}
+
+#[test]
+fn pairs_are_counted_before_they_are_made() {
+    let text = "count_values(\"a\", vector(time())) * on() group_left(b) count_values(\"b\", vector(time()))";
+    let range = Range::try_new(Timestamp::ZERO, Timestamp::from_millis(2_000_000), 1_000).expect("a range");
+    let answer = promql::parse(text).expect("a query").range(
+        &store(),
+        range,
+        &Limits { samples: 4_000_000, ..Limits::default() },
+    );
+    assert!(matches!(answer, Err(EvalError::TooManySamples)), "four million pairs of two thousand steps");
+}

@@ -8,6 +8,7 @@ use super::Shared;
 use super::aside::aside;
 use super::prometheus::envelope::ApiError;
 use super::prometheus::form::Form;
+use super::prometheus::query::QUERY_MAX;
 use crate::query::LiveSelect;
 use axum::extract::State;
 use axum::http::header;
@@ -24,10 +25,11 @@ type Newest = BTreeMap<(String, LabelSet), (i64, f64)>;
 
 /// The page.
 pub(super) async fn page(State(service): State<Shared>, form: Form) -> Result<Response, ApiError> {
-    let parse = |text| promql::parse_selector(text).map_err(|error| ApiError::parameter("match[]", error));
-    let selectors = form.all("match[]").map(parse).collect::<Result<Vec<_>, _>>()?;
+    let selectors = form.selectors()?;
     let scope = form.scope()?;
+    let place = service.turns.take(QUERY_MAX).await?;
     let written = aside(move || {
+        let _place = place;
         let source = LiveSelect { live: &service.pages.live, scope };
         let mut newest = Newest::new();
         for selector in &selectors {
@@ -48,7 +50,7 @@ fn select(source: &LiveSelect<'_>, selector: &SeriesSelector, now: Timestamp, ne
         matchers: selector.matchers(),
         after: now - LOOKBACK,
         until: now,
-        reads: Reads::Newest,
+        reads: Reads::Newest { from: now },
     };
     let each = &mut |labels: &LabelSet, samples: promql::Samples<'_>| {
         if let Some((at, value)) =

@@ -5,12 +5,13 @@
 //! | `query` | `query`, `query_range`, `format_query`, `query_exemplars` |
 //! | `series` | `labels`, `label/{name}/values`, `series`, `metadata`, `status/tsdb` |
 //! | `rules` | `rules`, `alerts` |
+//! | `turns` | how many of these walk over the series at a time |
 //! | `form`, `envelope`, `json` | parameters; how yes and no are said; answers written piece by piece |
 //!
 //! What is not here is answered 404, and that is meant: Grafana takes `status/flags` for Thanos, and features in
 //! `status/buildinfo` for Mimir.
 //!
-//! Limits: [`query::QUERIES_MAX`], [`query::QUERY_MAX`], [`form::FORM_MAX_BYTES`], and those of the language.
+//! Limits: [`turns::TURNS_MAX`], [`query::QUERY_MAX`], [`form::FORM_MAX_BYTES`], and those of the language.
 
 pub(super) mod envelope;
 pub(super) mod form;
@@ -18,6 +19,7 @@ mod json;
 pub(super) mod query;
 mod rules;
 mod series;
+pub(super) mod turns;
 
 use super::Shared;
 use axum::Router;

@@ -1,6 +1,5 @@
 //! Why a rule is unknown: which agents that it reads are not heard of, or have a hole right after what it read of them.
 
-use super::rule::Rule;
 use alerting::Unheard;
 use proto::name::Labels;
 use std::collections::BTreeSet;
@@ -12,21 +11,33 @@ pub(super) struct Doubt {
     pub(super) agents: BTreeSet<Unheard>,
     /// The first reason, for a person.
     pub(super) why: Option<String>,
+    /// Why another rule is unknown whose record is read: then nothing of the result can be believed, whatever its labels
+    /// say, for a recording rule sets labels of its own.
+    pub(super) inherited: Option<String>,
 }
 
 impl Doubt {
+    /// Whether all was known.
+    pub(super) fn is_none(&self) -> bool {
+        self.agents.is_empty() && self.inherited.is_none()
+    }
+
+    /// The first reason of all.
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.why.as_deref().or(self.inherited.as_deref())
+    }
+
     /// The agent is not heard of.
     pub(super) fn unheard(&mut self, service: &str, instance: &str) {
         self.why.get_or_insert_with(|| format!("{service}/{instance} is not heard of"));
         self.agents.insert(Unheard { service: service.into(), instance: instance.into() });
     }
 
-    /// What a rule that is read did not know.
-    pub(super) fn inherit(&mut self, read: &Rule) {
-        if let Some(why) = &read.doubt {
-            self.why.get_or_insert_with(|| format!("{}: {why}", read.loaded.rule.name()));
+    /// What the rule called `name`, whose record is read, did not know itself. What it inherited comes from where that did.
+    pub(super) fn inherit(&mut self, name: &str, read: &Self) {
+        if let (None, Some(why)) = (&self.inherited, &read.why) {
+            self.inherited = Some(format!("{name}: {why}"));
         }
-        self.agents.extend(read.doubtful.iter().cloned());
     }
 
     /// A series of these labels has nothing since a gap.
@@ -53,6 +64,18 @@ mod tests {
         let agents: Vec<_> =
             doubt.agents.iter().map(|agent| (agent.service.as_str(), agent.instance.as_str())).collect();
         assert_eq!(agents, [("agenda", "a"), ("agenda", "b")]);
+    }
+
+    #[test]
+    fn what_is_inherited_is_the_others_own_doubt_and_no_longer_than_that() {
+        let (mut read, mut doubt) = (Doubt::default(), Doubt::default());
+        doubt.inherit("sum", &read);
+        assert!(doubt.is_none() && doubt.reason().is_none());
+        read.unheard("agenda", "a");
+        read.inherited = Some("of a third".into());
+        doubt.inherit("sum", &read);
+        assert_eq!((doubt.is_none(), doubt.reason()), (false, Some("sum: agenda/a is not heard of")));
+        assert!(doubt.agents.is_empty(), "it is not this rule that read it");
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl<'a> RuleSelect<'a> {
         let labels = &series.key().labels;
         let newest = || series.samples(selection.after, selection.until).last().map(|sample| sample.at);
         let from = match selection.reads {
-            Reads::Newest => newest().unwrap_or(selection.after),
+            Reads::Newest { .. } => newest().unwrap_or(selection.after),
             Reads::All => selection.after,
         };
         let gap = glance.gaps.overlaps(labels, from, selection.until).filter(|_| series.owner() != OURSELVES);

@@ -1,13 +1,13 @@
 //! One rule of the engine: what it is, where it stands, and when it is due.
 
 use super::board::{RuleView, Shown};
+use super::doubt::Doubt;
 use super::load::Loaded;
 use super::rows;
 use crate::live::is_own;
 use crate::store::{EvaluationRow, RuleRow};
-use alerting::{Health, Instance, InstanceState, RuleState, Step, Unheard};
+use alerting::{Health, Instance, InstanceState, RuleState, Step};
 use proto::sample::Timestamp;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,10 +33,8 @@ pub struct Rule {
     pub(super) saved_at: Option<Duration>,
     /// A step that the database did not answer for.
     pub(super) unsure: Option<Evaluated>,
-    /// Why its last evaluation is unknown, where it is.
-    pub(super) doubt: Option<String>,
-    /// Of whom something was missing then.
-    pub(super) doubtful: BTreeSet<Unheard>,
+    /// What its last evaluation did not know.
+    pub(super) doubt: Doubt,
     /// The recording rules that it reads, by their places, and those that these read.
     pub(super) reads: Vec<usize>,
     /// How long its last evaluation took, until it was stored.
@@ -63,8 +61,7 @@ impl Rule {
             expected_at: now,
             saved_at: None,
             unsure: None,
-            doubt: None,
-            doubtful: BTreeSet::new(),
+            doubt: Doubt::default(),
             reads: Vec::new(),
             took: Duration::ZERO,
         }
@@ -121,7 +118,7 @@ impl Rule {
             kind: Shown::of(&self.loaded.rule),
             health: self.state.health().as_str(),
             last_error: self.state.last_error().map(Into::into),
-            doubt: self.doubt.clone().filter(|_| self.state.health() == Health::Unknown),
+            doubt: self.doubt.reason().filter(|_| self.state.health() == Health::Unknown).map(Into::into),
             evaluated_at: self.state.last_evaluated_at(),
             took: self.took,
             state: self.state.clone(),

@@ -25,7 +25,8 @@ use uuid::Uuid;
 pub struct Limits {
     /// Series in all. At 64 bytes of samples a minute and half a KiB of identity, a million are about 2 GiB.
     pub series: usize,
-    /// Series that one agent may own. Those who speak of all the others may own any number: see [`is_own`].
+    /// Series that one agent may own. Who speaks of all the others may own any number, and the rules a tenth of all: see
+    /// [`is_own`].
     pub series_per_agent: usize,
     /// Samples of one series: the window at the shortest interval that dashboards use.
     pub samples_per_series: usize,
@@ -89,6 +90,11 @@ impl Appended {
 pub const BEHIND_INTERVALS: u32 = 3;
 /// But not before this: a pass may take its deadline of half a second, and a machine under load is late, not dead.
 const BEHIND_MIN: Duration = Duration::from_secs(5);
+
+/// The part of all series that rules may record: what a rule makes of its result may be new each time.
+const RULES_PART: usize = 10;
+/// Rules are evaluated many times a second, as data arrives; of what they record one sample a second stays behind the newest.
+const RULES_EVERY: Duration = Duration::from_secs(1);
 
 /// Ends a series right after the sample that came last.
 const LAST: Timestamp = Timestamp::from_millis(i64::MIN);
@@ -191,7 +197,11 @@ impl Head {
                     continue;
                 };
                 series.set_reporter(origin.agent_id);
-                self.samples += put(series, Sample { at: pass.at, value }, cap, &mut appended);
+                let of_rules = origin.agent_id.is_max();
+                if of_rules && series.thin(RULES_EVERY) {
+                    self.samples -= 1;
+                }
+                self.samples += put(series, Sample { at: pass.at, value }, cap, of_rules, &mut appended);
             }
         }
         self.check();
@@ -349,7 +359,11 @@ impl Head {
             return Some(*id);
         }
         let owned = self.owned.entry(owner).or_default();
-        let is_full = *owned >= self.limits.series_per_agent && !is_own(owner);
+        let is_full = match owner {
+            agents if agents.is_nil() => false,
+            rules if rules.is_max() => *owned >= self.limits.series / RULES_PART,
+            _ => *owned >= self.limits.series_per_agent,
+        };
         if self.series.len() >= self.limits.series || is_full {
             return None;
         }
@@ -404,9 +418,10 @@ pub fn is_own(agent_id: Uuid) -> bool {
     agent_id.is_nil() || agent_id.is_max()
 }
 
-/// Puts one sample into its series and counts it. Returns how many more samples the series holds.
-fn put(series: &mut Series, sample: Sample, cap: usize, appended: &mut Appended) -> usize {
-    if sample.value.is_nan() {
+/// Puts one sample into its series and counts it; a rule may say that something is not a number. Returns how many more samples
+/// the series holds.
+fn put(series: &mut Series, sample: Sample, cap: usize, takes_nan: bool, appended: &mut Appended) -> usize {
+    if sample.value.is_nan() && !(takes_nan && !is_stale(sample.value)) {
         if !is_stale(sample.value) {
             appended.not_a_number += 1;
             return 0;

@@ -102,6 +102,13 @@ impl Series {
         self.samples.range(first..end).copied()
     }
 
+    /// A time right before the newest sample in `(after, from]`; `after` where there is none.
+    pub fn newest_before(&self, from: Timestamp, after: Timestamp) -> Timestamp {
+        let end = self.samples.partition_point(|sample| sample.at <= from);
+        let newest = end.checked_sub(1).and_then(|index| self.samples.get(index));
+        newest.map_or(after, |sample| after.max(sample.at.moved_by(-1)))
+    }
+
     /// The times of its oldest and its newest sample.
     pub fn times(&self) -> Option<(Timestamp, Timestamp)> {
         Some((self.samples.front()?.at, self.samples.back()?.at))
@@ -133,6 +140,20 @@ impl Series {
             self.samples.pop_front();
         }
         Insert::Kept { evicted }
+    }
+
+    /// Gives up the newest sample where it came less than `every` after the one before it; a marker on either side stays.
+    /// Returns whether it did: before a newer one is inserted.
+    pub(crate) fn thin(&mut self, every: Duration) -> bool {
+        let newest = self.samples.len().checked_sub(1);
+        let pair = newest.and_then(|at| Some((self.samples.get(at.checked_sub(1)?)?, self.samples.get(at)?)));
+        let is_close = pair.is_some_and(|(before, last)| {
+            last.at.since(before.at) < every && !is_stale(last.value) && !is_stale(before.value)
+        });
+        if is_close {
+            self.samples.pop_back();
+        }
+        is_close
     }
 
     /// Ends the series at `at`, but after the sample that came last, unless it has ended already. Returns what became of

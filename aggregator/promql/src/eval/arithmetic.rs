@@ -4,7 +4,7 @@
 //! stands. Everything else drops the name.
 
 use super::merge::merged;
-use super::{Arg, Evaluator, is_constant, width};
+use super::{Arg, Evaluator, cells, is_constant, width};
 use crate::answer::EvalError;
 use crate::expr::{BinaryOp, Expr, Matching, Node};
 use crate::grid::{Grid, NONE, Steps, is_none};
@@ -40,7 +40,11 @@ impl Evaluator<'_, '_> {
         }
         let mut value = self.eval(first, steps)?;
         for (operation, matching, right) in links.into_iter().rev() {
+            // What is there already leaves less room for what is made beside it.
+            let room = self.books.cells_max;
+            self.books.cells_max = room.saturating_sub(cells(&value, steps));
             let right = self.eval(right, steps)?;
+            self.books.cells_max = self.books.cells_max.saturating_sub(cells(&right, steps));
             let gathered = width(&value) + width(&right);
             value = match self.binary(operation, matching, value, right, steps)? {
                 Arg::Vector(grid) => Arg::Vector(self.settled(before, gathered, grid)?),
@@ -50,6 +54,7 @@ impl Evaluator<'_, '_> {
                 }
                 Arg::Text(_) => unreachable!("no operator gives a text"),
             };
+            self.books.cells_max = room;
         }
         Ok(value)
     }

@@ -1,14 +1,14 @@
 //! What an evaluation holds in memory, counted as Prometheus counts it: a sample for each value at a step, and those of
 //! the window that is looked at.
 //!
-//! Rows here have a cell for each step, whether there is a value or not, so the size of a grid has a bound of its own.
+//! Rows here have a cell for each step, whether there is a value or not, so cells have a bound of their own, over all grids that are there at a time.
 
 use crate::answer::EvalError;
 
-/// Cells for each sample that may be held: a sample of Prometheus has 16 bytes, a cell has 8.
-const CELLS_PER_SAMPLE: usize = 2;
+/// Cells for each sample that may be held; of a sample's 16 bytes in Prometheus a cell has 8.
+const CELLS_PER_SAMPLE: usize = 1;
 
-/// Cells of one grid that are always allowed, 8 MiB: a limit of few samples is about samples, not about empty cells.
+/// Cells that are always allowed, 8 MiB: a limit of few samples is about samples, not about empty cells.
 const CELLS_MIN: usize = 1024 * 1024;
 
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Books {
     /// Samples looked at so far.
     pub seen: u64,
     max: usize,
-    /// Cells that one grid may have.
+    /// Cells that may be made beside those that are there.
     pub cells_max: usize,
 }
 

@@ -70,8 +70,10 @@ impl Evaluator<'_, '_> {
             std::mem::swap(&mut sides.many_signatures, &mut sides.one_signatures);
         }
         sides.check_one_side(&signatures.labels)?;
-        let pairs = sides.pairs(operation, signatures.labels.len());
-        self.books.fits(pairs.len(), steps.count)?;
+        let ones = rows_by_signature(sides.one_signatures, signatures.labels.len());
+        let count = sides.many_signatures.iter().map(|signature| ones[*signature].len()).sum();
+        self.books.fits(count, steps.count)?;
+        let pairs = sides.pairs(operation, &ones, count);
         sides.check_many_side(&pairs)?;
         let mut grid = Grid::with_capacity(pairs.len());
         for Pair { many, one, labels } in pairs {
@@ -185,9 +187,8 @@ impl Sides<'_> {
         ))
     }
 
-    fn pairs(&self, operation: Operation, signatures: usize) -> Vec<Pair> {
-        let ones = rows_by_signature(self.one_signatures, signatures);
-        let mut pairs = Vec::with_capacity(self.many.len());
+    fn pairs(&self, operation: Operation, ones: &[Vec<usize>], count: usize) -> Vec<Pair> {
+        let mut pairs = Vec::with_capacity(count);
         for (many, signature) in self.many_signatures.iter().enumerate() {
             for one in &ones[*signature] {
                 let labels = result(operation, self.matching, &self.many[many].labels, &self.one[*one].labels);

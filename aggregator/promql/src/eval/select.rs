@@ -28,6 +28,9 @@ pub(super) enum Pick {
     Time,
 }
 
+/// Samples that a function looks at between two questions whether to go on: some tens of milliseconds of the slowest.
+const WORK_MAX: u64 = 4 * 1024 * 1024;
+
 /// Samples of one series without staleness markers; the same memory for each series.
 #[derive(Debug, Default)]
 struct Scratch {
@@ -73,7 +76,7 @@ impl Evaluator<'_, '_> {
         let (first, last) = place.ends(steps);
         let lookback_ms = self.limits.lookback_ms;
         let mut values = Vec::new();
-        let stretch = (first.moved_by(-lookback_ms), last, Reads::Newest);
+        let stretch = (first.moved_by(-lookback_ms), last, Reads::Newest { from: first });
         self.each_series(expr, selector, stretch, &mut |eval, labels, samples| {
             newest(samples, &place, steps, lookback_ms, pick, &mut values);
             let count = points(&values);
@@ -183,7 +186,7 @@ impl Evaluator<'_, '_> {
         let census = Census::of(samples.times, work.call.windows);
         self.books.pass(census.widest)?;
         self.books.seen = self.books.seen.saturating_add(census.all);
-        window::over_windows(&work.call, samples, &mut work.out);
+        self.over_windows(&work.call, samples, census.all, &mut work.out)?;
         let count = points(&work.out);
         if count == 0 {
             return Ok(());
@@ -202,6 +205,35 @@ impl Evaluator<'_, '_> {
             return Err(same_labels());
         }
         sink(labels, &mut work.out)
+    }
+
+    /// A function through all windows of a series, which have `all` samples. Asked in between whether to go on.
+    fn over_windows(
+        &self,
+        call: &WindowCall<'_>,
+        samples: Samples<'_>,
+        all: u64,
+        out: &mut Vec<f64>,
+    ) -> Result<(), EvalError> {
+        if all <= WORK_MAX || call.windows.fixed.is_some() {
+            window::over_windows(call, samples, out);
+            return Ok(());
+        }
+        let steps = call.windows.steps;
+        let each = usize::try_from(all / steps.count as u64).unwrap_or(usize::MAX).max(1);
+        let length = (usize::try_from(WORK_MAX).unwrap_or(usize::MAX) / each).max(1);
+        out.clear();
+        let mut part = Vec::new();
+        for first in (0..steps.count).step_by(length) {
+            self.ask()?;
+            let count = length.min(steps.count - first);
+            let windows = Windows { steps: Steps { first: steps.at(first), count, ..steps }, ..*call.windows };
+            let scalars: Vec<Vec<f64>> = call.scalars.iter().map(|all| all[first..first + count].to_vec()).collect();
+            let call = WindowCall { function: call.function, scalars: &scalars, windows: &windows };
+            window::over_windows(&call, samples, &mut part);
+            out.extend_from_slice(&part);
+        }
+        Ok(())
     }
 
     /// One series of value 1 where no series has a sample in its window.

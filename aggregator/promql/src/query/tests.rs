@@ -74,6 +74,8 @@ fn it_is_known_which_results_more_samples_could_only_make_truer() {
         ("sum(a) / sum(b) > 5", false),
         ("a > 5", false),
         ("sum(a) > sum(b)", false),
+        ("sum(a) > scalar(sum(b)) * 0.05", false),
+        ("sum(a) > 2 * 3", true),
         ("sum(-a) > 5", false),
         ("sum(absent_over_time(a[5m])) > 0", false),
     ] {

@@ -8,12 +8,15 @@ use crate::store::Scope;
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{Method, header};
+use promql::SeriesSelector;
 use proto::sample::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
 
 /// Bytes of a form: a query of the largest size, percent-encoded, and a thousand matchers beside it.
 pub(in crate::http) const FORM_MAX_BYTES: usize = 1024 * 1024;
+/// Selectors of one request; each is a walk over the series.
+const SELECTORS_MAX: usize = 50;
 /// The times that Prometheus can say, in milliseconds: clients send these for "from the beginning" and "to the end".
 const FIRST_MS: i64 = i64::MIN / 1000;
 const LAST_MS: i64 = i64::MAX / 1000;
@@ -75,11 +78,23 @@ impl Form {
     /// A length of time: seconds with or without a fraction, or as PromQL writes it. In milliseconds, and not below zero
     /// unless it says so.
     pub(in crate::http) fn duration_ms(&self, name: &str) -> Result<Option<i64>, ApiError> {
-        let Some(text) = self.all(name).next() else { return Ok(None) };
+        let Some(text) = self.text(name) else { return Ok(None) };
         match duration_ms(text) {
             Some(millis) => Ok(Some(millis)),
             None => Err(ApiError::parameter(name, format!("cannot parse {text:?} to a valid duration"))),
         }
+    }
+
+    /// Every `match[]`.
+    pub(in crate::http) fn selectors(&self) -> Result<Vec<SeriesSelector>, ApiError> {
+        let mut selectors = Vec::new();
+        for text in self.all("match[]") {
+            if selectors.len() == SELECTORS_MAX {
+                return Err(ApiError::parameter("match[]", format!("more than {SELECTORS_MAX} selectors")));
+            }
+            selectors.push(promql::parse_selector(text).map_err(|error| ApiError::parameter("match[]", error))?);
+        }
+        Ok(selectors)
     }
 
     /// `clinic_id`: one clinic's, or, where it is not given, every clinic's. Not of Prometheus's API.

@@ -26,6 +26,8 @@ pub(in crate::http) struct Pieces {
 enum Rest {
     Points(vec::IntoIter<Point>),
     Lines(vec::IntoIter<Line>),
+    /// Points of a line that has begun, and the lines after it.
+    Line(vec::IntoIter<(Timestamp, f64)>, vec::IntoIter<Line>),
     Nothing,
 }
 
@@ -75,20 +77,41 @@ impl Iterator for Pieces {
         };
         while piece.len() < PIECE_BYTES {
             let comma = if is_first { "" } else { "," };
-            match &mut self.rest {
-                Rest::Points(points) => match points.next() {
-                    Some(point) => push_point(&mut piece, comma, &point),
-                    None => self.rest = Rest::Nothing,
+            self.rest = match std::mem::replace(&mut self.rest, Rest::Nothing) {
+                Rest::Points(mut points) => match points.next() {
+                    Some(point) => {
+                        push_point(&mut piece, comma, &point);
+                        Rest::Points(points)
+                    }
+                    None => Rest::Nothing,
                 },
-                Rest::Lines(lines) => match lines.next() {
-                    Some(line) => push_line(&mut piece, comma, &line),
-                    None => self.rest = Rest::Nothing,
+                Rest::Lines(mut lines) => match lines.next() {
+                    Some(line) => {
+                        let _ = write!(piece, r#"{comma}{{"metric":"#);
+                        push_labels(&mut piece, &line.labels);
+                        piece.push_str(r#","values":["#);
+                        is_first = true;
+                        self.rest = Rest::Line(line.points.into_iter(), lines);
+                        continue;
+                    }
+                    None => Rest::Nothing,
+                },
+                Rest::Line(mut points, lines) => match points.next() {
+                    Some((at, value)) => {
+                        piece.push_str(comma);
+                        push_pair(&mut piece, at, value);
+                        Rest::Line(points, lines)
+                    }
+                    None => {
+                        piece.push_str("]}");
+                        Rest::Lines(lines)
+                    }
                 },
                 Rest::Nothing => {
                     piece.push_str(&self.tail);
                     return Some(piece);
                 }
-            }
+            };
             is_first = false;
         }
         self.state = State::Body { is_first };
@@ -110,19 +133,6 @@ fn push_point(piece: &mut String, comma: &str, point: &Point) {
     piece.push_str(r#","value":"#);
     push_pair(piece, point.at, point.value);
     piece.push('}');
-}
-
-fn push_line(piece: &mut String, comma: &str, line: &Line) {
-    let _ = write!(piece, r#"{comma}{{"metric":"#);
-    push_labels(piece, &line.labels);
-    piece.push_str(r#","values":["#);
-    for (index, (at, value)) in line.points.iter().enumerate() {
-        if index > 0 {
-            piece.push(',');
-        }
-        push_pair(piece, *at, *value);
-    }
-    piece.push_str("]}");
 }
 
 /// `{"name":"value",…}`
@@ -213,12 +223,12 @@ mod tests {
     #[test]
     fn a_large_answer_comes_in_pieces_that_are_one_json() {
         let labels = LabelSet::from_pairs([("a", "b")]);
-        let points = (0..1_000).map(|index| (at(index * 15_000), 1.0 / index as f64)).collect();
+        let points = (0..10_000).map(|index| (at(index * 15_000), 1.0 / index as f64)).collect();
         let line = Line { labels, points };
-        let pieces: Vec<String> = Pieces::of(answer(Value::Matrix(vec![line; 20]))).collect();
-        assert!(pieces.len() > 3 && pieces.iter().all(|piece| piece.len() < 2 * PIECE_BYTES), "{}", pieces.len());
+        let pieces: Vec<String> = Pieces::of(answer(Value::Matrix(vec![line; 3]))).collect();
+        assert!(pieces.len() > 10 && pieces.iter().all(|piece| piece.len() < PIECE_BYTES + 100), "{}", pieces.len());
         let whole: serde_json::Value = serde_json::from_str(&pieces.concat()).expect("JSON");
-        assert_eq!(whole["data"]["result"].as_array().map(Vec::len), Some(20));
-        assert_eq!(whole["data"]["result"][19]["values"][999][0], 14_985.0);
+        assert_eq!(whole["data"]["result"].as_array().map(Vec::len), Some(3));
+        assert_eq!(whole["data"]["result"][2]["values"][9_999][0], 149_985.0);
     }
 }

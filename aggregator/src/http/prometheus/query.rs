@@ -21,13 +21,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// How long a query may take, waiting for its turn included: less than an answer may ([`crate::http::guard::REQUEST_MAX`]),
 /// so that who asked is told why.
 pub(in crate::http) const QUERY_MAX: Duration = Duration::from_secs(25);
-/// Queries that are evaluated at a time; the others wait for their turn. Each keeps a core busy.
-pub(in crate::http) const QUERIES_MAX: usize = 8;
 /// Steps of a range, so that no answer has more points a series. Prometheus's bound.
 const STEPS_MAX: i64 = 11_000;
 
@@ -105,13 +102,10 @@ async fn answer(service: Shared, form: Form, asked: Asked) -> Result<Response, A
     };
     let scope = form.scope()?;
     let deadline = service.pages.clock.monotonic() + patience;
-    let Ok(Ok(place)) = timeout(patience, service.queries.clone().acquire_owned()).await else {
-        return Err(ApiError::new(Kind::Timeout, "query timed out in query queue"));
-    };
+    let place = service.turns.take(patience).await?;
     let is_over = Arc::new(AtomicBool::new(false));
     let waiting = Patience { is_over: is_over.clone() };
     let evaluated = aside(move || {
-        let _place = place;
         let interrupt = || {
             if is_over.load(Ordering::Relaxed) {
                 return Some(Interrupt::Cancelled);
@@ -121,18 +115,25 @@ async fn answer(service: Shared, form: Form, asked: Asked) -> Result<Response, A
         let mut limits = Limits { interrupt: &interrupt, ..Limits::default() };
         limits.lookback_ms = lookback_ms.unwrap_or(limits.lookback_ms);
         let source = LiveSelect { live: &service.pages.live, scope };
-        match asked {
+        let answer = match asked {
             Asked::Instant(at) => query.instant(&source, at, &limits),
             Asked::Range(range) => query.range(&source, range, &limits),
-        }
+        };
+        (answer, place)
     });
     let evaluated = evaluated
         .await
         .map_err(|_| ApiError::new(Kind::Internal, "the query could not be evaluated, through a fault of ours"))?;
     drop(waiting);
-    let mut answer = evaluated.map_err(|error| refused(&error))?;
+    let (answer, place) = evaluated;
+    let mut answer = answer.map_err(|error| refused(&error))?;
     cut(&mut answer, limit);
-    let pieces = stream::iter(Pieces::of(answer).map(Ok::<_, Infallible>));
+    // The turn ends with the answer, which is in memory until it is read.
+    let pieces = Pieces::of(answer).map(move |piece| {
+        let _place = &place;
+        Ok::<_, Infallible>(piece)
+    });
+    let pieces = stream::iter(pieces);
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response())
 }
 

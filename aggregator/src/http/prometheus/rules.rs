@@ -5,6 +5,7 @@ use super::form::Form;
 use super::json::number;
 use crate::http::{Shared, agents::rfc3339, params::is_within};
 use crate::rules::board::{RuleView, Shown};
+use crate::store::Scope;
 use alerting::{Instance, InstanceState};
 use axum::extract::State;
 use promql::{LabelSet, SeriesSelector};
@@ -117,7 +118,7 @@ struct Wanted {
     /// Rules that record.
     recording: bool,
     with_alerts: bool,
-    scope: crate::store::Scope,
+    scope: Scope,
 }
 
 impl Wanted {
@@ -136,14 +137,11 @@ impl Wanted {
                 return Err(ApiError::parameter("exclude_alerts", format!("{other:?} is neither true nor false")));
             }
         };
-        let selectors = form
-            .all("match[]")
-            .map(|text| promql::parse_selector(text).map_err(|error| ApiError::parameter("match[]", error)));
         Ok(Self {
             names: many("rule_name[]"),
             groups: many("rule_group[]"),
             files: many("file[]"),
-            selectors: selectors.collect::<Result<_, _>>()?,
+            selectors: form.selectors()?,
             alerting,
             recording,
             with_alerts,
@@ -179,7 +177,9 @@ impl Wanted {
         told["health"] = rule.health.into();
         told["evaluationTime"] = rule.took.as_secs_f64().into();
         told["lastEvaluation"] = evaluated(rule.evaluated_at).into();
-        if let Some(error) = rule.last_error.as_ref().or(rule.doubt.as_ref()) {
+        // A doubt names agents, which may be another clinic's.
+        let doubt = rule.doubt.as_ref().filter(|_| self.scope == Scope::AllClinics);
+        if let Some(error) = rule.last_error.as_ref().or(doubt) {
             told["lastError"] = error.as_str().into();
         }
         (named && selected).then_some(told)
@@ -187,7 +187,10 @@ impl Wanted {
 
     /// What only a rule that alerts has: its state, and its alerts where they are asked for.
     fn alerting(&self, rule: &RuleView) -> Value {
-        let active = || rule.state.instances().filter(|instance| instance.state.is_active());
+        let active = || {
+            let active = rule.state.instances().filter(|instance| instance.state.is_active());
+            active.filter(|instance| is_within(self.scope, instance.labels.get("clinic_id")))
+        };
         let state = match active().map(|instance| instance.state).max() {
             Some(InstanceState::Firing) => "firing",
             Some(_) => "pending",
@@ -196,8 +199,7 @@ impl Wanted {
         };
         let mut told = json!({"type": "alerting", "state": state});
         if self.with_alerts {
-            let within = active().filter(|instance| is_within(self.scope, instance.labels.get("clinic_id")));
-            told["alerts"] = within.map(alert).collect();
+            told["alerts"] = active().map(alert).collect();
         }
         told
     }

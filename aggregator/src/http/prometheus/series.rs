@@ -6,6 +6,7 @@
 use super::envelope::{ApiError, Kind, Reply};
 use super::form::Form;
 use super::json::push_labels;
+use super::query::QUERY_MAX;
 use crate::http::Shared;
 use crate::http::aside::aside;
 use crate::query::{LiveSelect, Stretch, label_set};
@@ -16,8 +17,6 @@ use proto::sample::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Selectors of one request.
-const SELECTORS_MAX: usize = 100;
 /// What `status/tsdb` lists of each, where it does not say; and at the most.
 const TOP: usize = 10;
 const TOP_MAX: usize = 10_000;
@@ -29,7 +28,9 @@ const ESCAPED: &str = "U__";
 /// Label names.
 pub(super) async fn labels(State(service): State<Shared>, form: Form) -> Result<Reply, ApiError> {
     let (asked, limit) = (Asked::read(&form)?, form.limit("limit")?);
+    let place = service.turns.take(QUERY_MAX).await?;
     done(aside(move || {
+        let _place = place;
         let mut names = BTreeSet::new();
         asked.each(&service, &mut |labels| names.extend(labels.iter().map(|(name, _)| name.to_owned())));
         list(names, limit)
@@ -48,7 +49,9 @@ pub(super) async fn label_values(
         return Err(ApiError::new(Kind::BadData, format!("invalid label name: {name:?}")));
     }
     let (asked, limit) = (Asked::read(&form)?, form.limit("limit")?);
+    let place = service.turns.take(QUERY_MAX).await?;
     done(aside(move || {
+        let _place = place;
         let mut values = BTreeSet::new();
         asked.each(&service, &mut |labels| {
             let value = labels.get(&name);
@@ -67,7 +70,9 @@ pub(super) async fn series(State(service): State<Shared>, form: Form) -> Result<
     if asked.selectors.is_empty() {
         return Err(ApiError::new(Kind::BadData, "no match[] parameter provided"));
     }
+    let place = service.turns.take(QUERY_MAX).await?;
     done(aside(move || {
+        let _place = place;
         let mut found = BTreeSet::new();
         asked.each(&service, &mut |labels| {
             found.insert(labels.clone());
@@ -88,7 +93,9 @@ pub(super) async fn series(State(service): State<Shared>, form: Form) -> Result<
 pub(super) async fn metadata(State(service): State<Shared>, form: Form) -> Result<Reply, ApiError> {
     let (limit, wanted) = (form.limit("limit")?, form.text("metric").map(str::to_owned));
     let asked = Asked::everything(&form)?;
+    let place = service.turns.take(QUERY_MAX).await?;
     done(aside(move || {
+        let _place = place;
         let mut told: BTreeMap<String, Value> = BTreeMap::new();
         LiveSelect { live: &service.pages.live, scope: asked.scope }.series(&[], asked.stretch, &mut |series| {
             let name = series.key().name.as_str();
@@ -113,7 +120,9 @@ pub(super) async fn status(State(service): State<Shared>, form: Form) -> Result<
         return Err(ApiError::new(Kind::BadData, format!("limit must be at most {TOP_MAX}")));
     }
     let asked = Asked::everything(&form)?;
+    let place = service.turns.take(QUERY_MAX).await?;
     done(aside(move || {
+        let _place = place;
         let mut census = Census::default();
         asked.each(&service, &mut |labels| census.count(labels));
         let data = census.to_json(service.pages.live.read(tsdb::Head::times), limit);
@@ -133,15 +142,7 @@ struct Asked {
 
 impl Asked {
     fn read(form: &Form) -> Result<Self, ApiError> {
-        let mut asked = Self::everything(form)?;
-        for text in form.all("match[]") {
-            if asked.selectors.len() == SELECTORS_MAX {
-                return Err(ApiError::parameter("match[]", format!("more than {SELECTORS_MAX} selectors")));
-            }
-            let selector = promql::parse_selector(text).map_err(|error| ApiError::parameter("match[]", error))?;
-            asked.selectors.push(selector);
-        }
-        Ok(asked)
+        Ok(Self { selectors: form.selectors()?, ..Self::everything(form)? })
     }
 
     fn everything(form: &Form) -> Result<Self, ApiError> {

@@ -124,6 +124,60 @@ async fn rules_that_read_each_other_are_evaluated_once_a_round() {
 }
 
 #[tokio::test]
+async fn a_rule_that_reads_itself_is_sure_again_when_its_agents_are_back() {
+    let text = group(&["record: n, expr: 'count({__name__=~\"cpu|n\"})'", "alert: Many, expr: n > 10"]);
+    let mut desk = half_back(&text).await;
+    let health = |desk: &Desk| desk.engine.board.get().iter().map(|view| view.health).collect::<Vec<_>>();
+    assert_eq!(health(&desk), ["unknown", "unknown"]);
+    desk.hello(2).await;
+    for _ in 0..3 {
+        desk.cpu(2, 70.0);
+        desk.see(80.0).await;
+    }
+    assert_eq!(health(&desk), ["ok", "ok"]);
+    assert_eq!(now(&desk, "n").len(), 1);
+}
+
+#[tokio::test]
+async fn an_alert_on_a_record_neither_ends_nor_begins_while_its_agents_are_away_whatever_labels_the_record_sets() {
+    let text = group(&["record: s, expr: sum(cpu), labels: {service: fleet}", "alert: Low, expr: s < 100"]);
+    let mut desk = Desk::new(&text).await;
+    desk.see(10.0).await;
+    assert_eq!(desk.told().await, [began()]);
+    desk.restart(&text, SECOND).await;
+    for _ in 0..5 {
+        desk.clock.advance(SECOND);
+        desk.round().await;
+    }
+    assert_eq!((desk.told().await, desk.health()), (vec![began()], "unknown"));
+    desk.hello(1).await;
+    desk.see(150.0).await;
+    assert_eq!(desk.told().await, [began(), ended()]);
+}
+
+#[tokio::test]
+async fn what_is_recorded_many_times_a_second_reaches_back_as_far_as_all_else() {
+    let mut desk = Desk::new(&group(&["record: m, expr: cpu"])).await;
+    for _ in 0..12_000 {
+        desk.clock.advance(Duration::from_millis(50));
+        desk.cpu(1, 5.0);
+        desk.round().await;
+    }
+    assert_eq!(now(&desk, "m offset 9m").len(), 1);
+    assert_eq!(now(&desk, "m").len(), 1, "and the newest is of now");
+}
+
+#[tokio::test]
+async fn what_is_no_number_is_recorded_so_and_no_older_value_stands_for_it() {
+    let mut desk = Desk::new(&group(&["record: ratio, expr: cpu / cpu", "alert: High, expr: ratio > 0.5"])).await;
+    desk.see(1.0).await;
+    assert_eq!(desk.told().await, [began()]);
+    desk.see(0.0).await;
+    assert!(now(&desk, "ratio")[0].ends_with(" NaN"));
+    assert_eq!(desk.told().await, [began(), ended()]);
+}
+
+#[tokio::test]
 async fn a_rule_that_records_too_much_or_fails_says_so() {
     let text = "groups:\n- name: g\n  limit: 1\n  rules:\n  - {record: cores, expr: cpu}\n  - {record: both, expr: cpu + on () cpu}\n";
     let mut desk = Desk::new(text).await;
