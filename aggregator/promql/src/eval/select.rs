@@ -142,12 +142,14 @@ impl Evaluator<'_, '_> {
         let argument = unwrapped(argument);
         let (place, range_ms) = self.window_of(argument);
         let windows = Windows { steps: *steps, range_ms, offset_ms: place.offset_ms, fixed: place.fixed };
+        // What `absent_over_time` reads are no results, so two of them may have the same labels.
+        let is_read_only = function == Function::AbsentOverTime;
         let keeps_name = window::keeps_name(function);
         let mut work = Work {
             call: WindowCall { function, scalars: &scalars, windows: &windows },
             argument,
             first: args[0].span,
-            taken: (!keeps_name && exact_name(argument).is_none()).then(HashSet::new),
+            taken: (!keeps_name && !is_read_only && exact_name(argument).is_none()).then(HashSet::new),
             out: Vec::new(),
         };
         let mut scratch = Scratch::default();
@@ -240,7 +242,7 @@ impl Evaluator<'_, '_> {
     pub(super) fn absent_over_time(&mut self, args: &[Expr], steps: &Steps) -> Result<Grid, EvalError> {
         let before = self.books.held;
         let mut values = vec![1.0; steps.count];
-        self.window_rows(Function::PresentOverTime, args, steps, &mut |_, present| {
+        self.window_rows(Function::AbsentOverTime, args, steps, &mut |_, present| {
             for (value, present) in values.iter_mut().zip(present) {
                 if !is_none(*present) {
                     *value = NONE;
