@@ -41,8 +41,9 @@ pub const EXCUSES: &[Excuse] = &[
         name: "rate and increase reach back by half a gap at most, even where 0 is further (#13725)",
         applies: |case| {
             let is_large = |tree: &Tree| {
-                let text = tree.text(Words::New);
-                ["requests_total", "latency_bucket"].iter().any(|name| text.contains(&format!("({name}[")))
+                let window = tree.holes().next().filter(|window| window.is_leaf());
+                let text = window.map(|window| window.text(Words::New)).unwrap_or_default();
+                text.starts_with("requests_total") || text.starts_with("latency_bucket")
             };
             case.both_have_values() && case.tree.any(&|tree| tree.is_call_of(&["rate", "increase"]) && !is_large(tree))
         },

@@ -101,12 +101,14 @@ impl Pair {
 
     /// Whether Prometheus, asked at each time of a range alone, answers as the engine does over the range.
     fn is_like_instants(&mut self, tree: &Tree, when: When, ours: &Outcome) -> bool {
-        let text = tree.text(Words::Old);
-        let has_bounds = text.contains("start()") || text.contains("end()");
         let When::Range { start, end, step } = when else { return false };
-        if has_bounds || ours.is_refused() {
+        if ours.is_refused() {
             return false;
         }
+        // At a single time both would mean that time.
+        let text = tree.text(Words::Old);
+        let text = text.replace("@ start()", &format!("@ {}", prometheus::seconds(start)));
+        let text = text.replace("@ end()", &format!("@ {}", prometheus::seconds(end)));
         let times = (0..=(end - start) / step).map(|index| start + index * step);
         let instants: Vec<Outcome> = times.map(|at| self.prometheus.ask(&text, When::Instant(at))).collect();
         Outcome::range_of(instants).is_some_and(|theirs| ours.is_like(&theirs))

@@ -127,7 +127,8 @@ fn spawned(directory: &Path, address: SocketAddr) -> Child {
         .expect("it is installed")
 }
 
-fn seconds(millis: i64) -> String {
+/// A time as the API and the language write it.
+pub fn seconds(millis: i64) -> String {
     format!("{}.{:03}", millis / 1000, millis % 1000)
 }
 
