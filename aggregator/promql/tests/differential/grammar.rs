@@ -437,8 +437,9 @@ impl Grammar {
     fn binary(&mut self, kind: Kind, rule: Rule, op: &str, holes: Vec<Tree>) -> Tree {
         // What opens with a bracket would be taken for the labels of a bare `group_left`.
         let is_bare = op.ends_with("group_left") || op.ends_with("group_right");
-        let labels = if is_bare && !holes[1].is_leaf() { " ()" } else { "" };
-        let template = format!("$ {op}{labels} $");
+        let labels = if is_bare && (rule != Rule::Exact || !holes[1].is_leaf()) { " ()" } else { "" };
+        // What is rounded must be what the tree says: no operator without brackets may take one of its sides.
+        let template = if rule == Rule::Exact { format!("$ {op}{labels} $") } else { format!("($) {op}{labels} ($)") };
         if rule == Rule::Exact && self.one_in(6) {
             return Tree::new(kind, rule, &template, holes);
         }
