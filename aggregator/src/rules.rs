@@ -278,21 +278,17 @@ impl Engine {
             }
         };
         let elapsed = now.saturating_sub(rule.stepped_at);
-        let step = match (&outcome, &rule.doubt.inherited) {
+        let step = if outcome.is_ok() && rule.doubt.inherited.is_some() {
             // Nothing begins, ends or goes on by what another rule could not record.
-            (Ok(_), Some(_)) => {
-                state.recorded(at, Ok(()), Certainty::Doubtful);
-                Step::default()
-            }
-            _ => {
-                let unheard = rule.doubt.agents.clone();
-                // A sum that lacks an agent lets nothing begin, and nothing go on, unless more could only make it truer.
-                let is_told = |point: &alerting::Point| {
-                    rule.loaded.query.only_grows() || !alert.may_lack(&unheard, &point.labels)
-                };
-                let outcome = outcome.map(|points| points.into_iter().filter(is_told).collect());
-                state.step(alert, Evaluation { at, elapsed, unheard, outcome })
-            }
+            state.recorded(at, Ok(()), Certainty::Doubtful);
+            Step::default()
+        } else {
+            let unheard = rule.doubt.agents.clone();
+            // A sum that lacks an agent lets nothing begin, and nothing go on, unless more could only make it truer.
+            let is_told =
+                |point: &alerting::Point| rule.loaded.query.only_grows() || !alert.may_lack(&unheard, &point.labels);
+            let outcome = outcome.map(|points| points.into_iter().filter(is_told).collect());
+            state.step(alert, Evaluation { at, elapsed, unheard, outcome })
         };
         self.count_evaluation(rule, &state);
         let saved = if rule.must_save(&state, &step, now) {

@@ -421,16 +421,15 @@ pub fn is_own(agent_id: Uuid) -> bool {
 /// Puts one sample into its series and counts it; a rule may say that something is not a number. Returns how many more samples
 /// the series holds.
 fn put(series: &mut Series, sample: Sample, cap: usize, takes_nan: bool, appended: &mut Appended) -> usize {
-    if sample.value.is_nan() && !(takes_nan && !is_stale(sample.value)) {
-        if !is_stale(sample.value) {
-            appended.not_a_number += 1;
-            return 0;
-        }
+    if is_stale(sample.value) {
         // A marker ends what is there; a second one, or one before any sample, says nothing.
         if series.last().is_none_or(|last| is_stale(last.value)) {
             appended.nothing_to_end += 1;
             return 0;
         }
+    } else if sample.value.is_nan() && !takes_nan {
+        appended.not_a_number += 1;
+        return 0;
     }
     match series.insert(sample, cap) {
         Insert::Kept { evicted } => {

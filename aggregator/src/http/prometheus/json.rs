@@ -96,17 +96,16 @@ impl Iterator for Pieces {
                     }
                     None => Rest::Nothing,
                 },
-                Rest::Line(mut points, lines) => match points.next() {
-                    Some((at, value)) => {
+                Rest::Line(mut points, lines) => {
+                    if let Some((at, value)) = points.next() {
                         piece.push_str(comma);
                         push_pair(&mut piece, at, value);
                         Rest::Line(points, lines)
-                    }
-                    None => {
+                    } else {
                         piece.push_str("]}");
                         Rest::Lines(lines)
                     }
-                },
+                }
                 Rest::Nothing => {
                     piece.push_str(&self.tail);
                     return Some(piece);
