@@ -11,7 +11,8 @@ use Kind::{Matrix, Scalar, Text, Vector};
 #[rustfmt::skip]
 pub(crate) enum Function {
     // Over a window of each series.
-    AbsentOverTime, AvgOverTime, Changes, CountOverTime, Delta, Deriv, Idelta, Increase, Irate, LastOverTime, MaxOverTime,
+    AbsentOverTime, AvgOverTime, Changes, CountOverTime, Delta, Deriv, FirstOverTime, Idelta, Increase, Irate, LastOverTime,
+    MaxOverTime,
     MinOverTime, PredictLinear, PresentOverTime, QuantileOverTime, Rate, Resets, StddevOverTime, StdvarOverTime,
     SumOverTime,
     // Of each value.
@@ -52,7 +53,6 @@ pub(crate) struct Signature {
 pub(crate) const EXPERIMENTAL: &[&str] = &[
     "double_exponential_smoothing",
     "end",
-    "first_over_time",
     "histogram_quantiles",
     "info",
     "integral",
@@ -108,6 +108,7 @@ pub(crate) const FUNCTIONS: &[Signature] = &[
     row(F::Delta, "delta", &[Matrix]),
     row(F::Deriv, "deriv", &[Matrix]),
     row(F::Exp, "exp", &[Vector]),
+    row(F::FirstOverTime, "first_over_time", &[Matrix]),
     row(F::Floor, "floor", &[Vector]),
     row(F::HistogramAvg, "histogram_avg", &[Vector]),
     row(F::HistogramCount, "histogram_count", &[Vector]),

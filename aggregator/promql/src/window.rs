@@ -100,6 +100,7 @@ fn fill(call: &WindowCall<'_>, samples: Samples<'_>, out: &mut Vec<f64>) {
         F::StdvarOverTime => slide(windows, times, out, |window| reduce::variance(window.of(values))),
         F::StddevOverTime => slide(windows, times, out, |window| reduce::variance(window.of(values)).sqrt()),
         F::CountOverTime => slide(windows, times, out, |window| (window.until - window.from) as f64),
+        F::FirstOverTime => slide(windows, times, out, |window| values[window.from]),
         F::LastOverTime => slide(windows, times, out, |window| values[window.until - 1]),
         // Presence: the caller turns it around over all series of `absent_over_time`.
         F::PresentOverTime | F::AbsentOverTime => slide(windows, times, out, |_| 1.0),
@@ -113,7 +114,7 @@ fn fill(call: &WindowCall<'_>, samples: Samples<'_>, out: &mut Vec<f64>) {
 
 /// Whether a result of the function keeps the metric's name.
 pub(crate) fn keeps_name(function: Function) -> bool {
-    function == Function::LastOverTime
+    matches!(function, Function::FirstOverTime | Function::LastOverTime)
 }
 
 /// What is to be said, as an info at the window's argument, of a series `metric` of which the function gave a value.

@@ -159,7 +159,9 @@ fn only_what_asks_for_a_counter_complains() {
     for function in [Function::Irate, Function::Delta, Function::Resets] {
         assert_eq!(complaint(function, "http_requests"), None);
     }
-    assert!(keeps_name(Function::LastOverTime) && !keeps_name(Function::MaxOverTime));
+    assert!(
+        keeps_name(Function::FirstOverTime) && keeps_name(Function::LastOverTime) && !keeps_name(Function::MaxOverTime)
+    );
 }
 
 #[test]
@@ -205,6 +207,7 @@ fn of_window(function: Function, samples: &[(i64, f64)], start: i64, end: i64, n
     match function {
         F::CountOverTime => count,
         F::PresentOverTime => 1.0,
+        F::FirstOverTime => values[0],
         F::LastOverTime => values[values.len() - 1],
         F::SumOverTime => values.iter().sum(),
         F::AvgOverTime => mean,
@@ -267,9 +270,10 @@ fn rise(function: Function, samples: &[(i64, f64)], start: i64, end: i64) -> f64
     rise * factor
 }
 
-const ANY_VALUES: [(Function, Judge); 14] = [
+const ANY_VALUES: [(Function, Judge); 15] = [
     (Function::CountOverTime, Judge::Exact),
     (Function::PresentOverTime, Judge::Exact),
+    (Function::FirstOverTime, Judge::Exact),
     (Function::LastOverTime, Judge::Exact),
     (Function::MinOverTime, Judge::Exact),
     (Function::MaxOverTime, Judge::Exact),
