@@ -285,7 +285,7 @@ fn mistakes_of_a_start_are_named_with_the_way_out() {
     let rules = dir.path().join("rules.yaml");
     fs::write(
         &rules,
-        "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: rate(x[5m]) > 1\n  - alert: B\n    exp: x\n",
+        "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: rate(x) > 1\n  - alert: B\n    exp: x\n",
     )
     .expect("ours");
     let rules = rules.display().to_string();
