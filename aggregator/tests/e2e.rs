@@ -283,11 +283,8 @@ fn mistakes_of_a_start_are_named_with_the_way_out() {
     assert!(text.contains("sqlite://PATH") && !text.contains("S3CR3T"), "{text}");
 
     let rules = dir.path().join("rules.yaml");
-    fs::write(
-        &rules,
-        "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: rate(x) > 1\n  - alert: B\n    exp: x\n",
-    )
-    .expect("ours");
+    fs::write(&rules, "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: rate(x) > 1\n  - alert: B\n    exp: x\n")
+        .expect("ours");
     let rules = rules.display().to_string();
     let (code, text) = run(&["--database", &database, "--rules", &rules]);
     assert_eq!(code, Some(2), "{text}");

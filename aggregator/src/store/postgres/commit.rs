@@ -174,8 +174,9 @@ async fn lock_standings(
     let (agents, epochs): (Vec<Uuid>, Vec<Uuid>) = group.streams.iter().map(|(stream, _)| *stream).unzip();
     let read = || sqlx::query_as(LOCK_STANDINGS).bind(&agents).bind(&epochs);
     let mut rows: Vec<Locked> = read().fetch_all(&mut **tx).await?;
-    if rows.iter().any(|row| row.is_stale) {
-        // They are locked by now: nothing changes between this statement's beginning and its end.
+    // All of them are locked by now, so nothing changes between this statement's beginning and its end. Where one is not there
+    // yet the caller begins anew: reading again could find it, and lock it out of order.
+    if rows.len() == agents.len() && rows.iter().any(|row| row.is_stale) {
         rows = read().fetch_all(&mut **tx).await?;
     }
     Ok(rows.into_iter().map(|row| row.standing.into()).collect())
