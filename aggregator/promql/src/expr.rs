@@ -8,6 +8,18 @@ use crate::Matcher;
 use crate::function::Function;
 use proto::sample::Timestamp;
 
+/// Units of durations with their milliseconds, from the longest to the shortest, in which order they stand, each once. A day has
+/// 24 hours, a year 365 days.
+pub(crate) const UNITS: [(&str, i64); 7] = [
+    ("y", 365 * 24 * 60 * 60 * 1000),
+    ("w", 7 * 24 * 60 * 60 * 1000),
+    ("d", 24 * 60 * 60 * 1000),
+    ("h", 60 * 60 * 1000),
+    ("m", 60 * 1000),
+    ("s", 1000),
+    ("ms", 1),
+];
+
 /// What an expression gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {

@@ -1,12 +1,9 @@
-//! Numbers and texts as Go prints them: messages and label values must read as Prometheus's do.
+//! Numbers as Go prints them: messages and label values must read as Prometheus's do. Texts: `quote`.
 //!
 //! ```text
 //! plain    strconv.FormatFloat(v, 'f', -1, 64)   1000000   0.00001   +Inf
 //! general  %g                                    1e+06     1e-05     +Inf
-//! quoted   %q                                    "a\"b"
 //! ```
-
-use std::fmt::Write as _;
 
 /// All digits, no exponent.
 pub(crate) fn plain(value: f64) -> String {
@@ -22,30 +19,6 @@ pub(crate) fn general(value: f64) -> String {
 /// `%.2g`: two digits.
 pub(crate) fn general_of_two_digits(value: f64) -> String {
     special(value).map_or_else(|| layout(&format!("{value:.1e}"), 2), str::to_owned)
-}
-
-/// `%q`: in quotes, with what cannot be printed escaped.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\x07' => quoted.push_str("\\a"),
-            '\x08' => quoted.push_str("\\b"),
-            '\t' => quoted.push_str("\\t"),
-            '\n' => quoted.push_str("\\n"),
-            '\x0b' => quoted.push_str("\\v"),
-            '\x0c' => quoted.push_str("\\f"),
-            '\r' => quoted.push_str("\\r"),
-            c if c.is_ascii_control() => push_code(&mut quoted, 'x', 2, c),
-            c if is_printable(c) => quoted.push(c),
-            c if u32::from(c) <= 0xffff => push_code(&mut quoted, 'u', 4, c),
-            c => push_code(&mut quoted, 'U', 8, c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 // === helpers ===
@@ -84,15 +57,6 @@ fn layout(scientific: &str, precision: i32) -> String {
     format!("{sign}{whole}.{rest}")
 }
 
-fn push_code(text: &mut String, letter: char, width: usize, c: char) {
-    write!(text, "\\{letter}{:0width$x}", u32::from(c)).expect("a string takes all");
-}
-
-/// Near to Go's `unicode.IsPrint`: what Rust would show as it is.
-fn is_printable(c: char) -> bool {
-    c == '\'' || c.escape_debug().len() == 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,12 +90,5 @@ mod tests {
             );
         }
         assert_eq!((general(1e300), general(1e-320)), ("1e+300".into(), "1e-320".into()));
-    }
-
-    #[test]
-    fn texts_are_quoted_as_in_go() {
-        assert_eq!(quoted("a\"b\\\n\t\x01\x7f\u{85}é\u{200b}'"), r#""a\"b\\\n\t\x01\x7f\u0085é\u200b'""#);
-        assert_eq!(quoted("\u{ad}\u{e000}\u{feff}😀"), r#""\u00ad\ue000\ufeff😀""#);
-        assert_eq!(quoted("\u{e0001}"), r#""\U000e0001""#);
     }
 }

@@ -3,24 +3,13 @@
 //! Both parse to an equal tree. The one line is written with a stack of what is still to be written, since a chain of
 //! operators is as deep as a query has operators.
 
-use crate::expr::{At, BinaryOp, Card, Expr, Grouping, Matching, Node, Notation, Selector, Shift};
+use crate::expr::{At, BinaryOp, Card, Expr, Grouping, Matching, Node, Notation, Selector, Shift, UNITS};
 use crate::quote::{go_quoted, is_bare_label};
 use crate::{METRIC_NAME, MatchOp};
 use std::fmt;
 
 /// A longer expression is broken into lines. Prometheus's.
 const LINE_MAX: usize = 100;
-
-/// Milliseconds of the units in which a duration prints, from the longest.
-const UNITS: [(&str, i64); 7] = [
-    ("y", 365 * 24 * 60 * 60 * 1000),
-    ("w", 7 * 24 * 60 * 60 * 1000),
-    ("d", 24 * 60 * 60 * 1000),
-    ("h", 60 * 60 * 1000),
-    ("m", 60 * 1000),
-    ("s", 1000),
-    ("ms", 1),
-];
 
 /// The expression over as many lines as it needs, two spaces a level.
 pub(crate) fn pretty(expr: &Expr) -> String {

@@ -1,4 +1,4 @@
-//! Text as a string of PromQL, as Go quotes it: what cannot be seen is escaped, what can be seen stays.
+//! Text as a string of PromQL, as Go quotes it (`%q`): what cannot be seen is escaped, what can be seen stays.
 
 use std::fmt::Write as _;
 
@@ -72,6 +72,14 @@ mod tests {
         ] {
             assert_eq!(go_quoted(text), quoted);
         }
+    }
+
+    /// Printed by Go 1.26.
+    #[test]
+    fn texts_are_quoted_as_in_go() {
+        assert_eq!(go_quoted("a\"b\\\n\t\x01\x7f\u{85}é\u{200b}'"), r#""a\"b\\\n\t\x01\x7f\u0085é\u200b'""#);
+        assert_eq!(go_quoted("\u{ad}\u{e000}\u{feff}😀"), r#""\u00ad\ue000\ufeff😀""#);
+        assert_eq!(go_quoted("\u{e0001}"), r#""\U000e0001""#);
     }
 
     #[test]

@@ -20,8 +20,9 @@ mod tests;
 
 use crate::function::Function;
 use crate::grid::{NONE, Steps, is_none};
+use crate::quantile;
+use crate::quote::go_quoted;
 use crate::select::Samples;
-use crate::{gotext, quantile};
 use proto::sample::Timestamp;
 use rate::Rise;
 
@@ -124,7 +125,7 @@ pub(crate) fn complaint(function: Function, metric: &str) -> Option<String> {
     if !wants_counter || is_counter || metric.is_empty() {
         return None;
     }
-    let metric = gotext::quoted(metric);
+    let metric = go_quoted(metric);
     Some(format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric}"))
 }
 

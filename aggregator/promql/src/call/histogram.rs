@@ -11,6 +11,7 @@
 use super::Context;
 use super::calendar;
 use crate::grid::{Grid, NONE, Row, is_none};
+use crate::quote::go_quoted;
 use crate::{LabelSet, gotext, quantile};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -100,7 +101,7 @@ fn histograms<'a>(rows: &'a Grid, argument: usize, context: &mut Context<'_, '_>
         if let Some(upper) = bound(le) {
             groups.entry(row.labels.retain(|name| name != LE)).or_default().push((upper, row));
         } else {
-            let le = gotext::quoted(le);
+            let le = go_quoted(le);
             let message = format!("bucket label \"le\" is missing or has a malformed value of {le}");
             context.notes.warn(&message, context.span_of_argument(argument));
         }

@@ -14,7 +14,8 @@ use super::merge::merged;
 use crate::answer::EvalError;
 use crate::expr::{BinaryOp, Card, Matching};
 use crate::grid::{Grid, NONE, Row, Steps, is_none};
-use crate::{LabelSet, METRIC_NAME, gotext};
+use crate::quote::{go_quoted, is_bare_label};
+use crate::{LabelSet, METRIC_NAME};
 use std::collections::HashMap;
 
 /// The signatures of both sides as numbers, and whose they are.
@@ -291,10 +292,8 @@ fn keep(grid: &mut Grid, own: &[usize], presence: &[Vec<bool>], wanted: bool) {
 /// Labels as Prometheus prints them in its messages: the name is one of them.
 fn shown(labels: &LabelSet) -> String {
     let label = |(name, value): (&str, &str)| {
-        let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-            && !name.starts_with(|first: char| first.is_ascii_digit());
-        let name = if is_bare { name.to_owned() } else { gotext::quoted(name) };
-        format!("{name}={}", gotext::quoted(value))
+        let name = if is_bare_label(name) { name.to_owned() } else { go_quoted(name) };
+        format!("{name}={}", go_quoted(value))
     };
     format!("{{{}}}", labels.iter().map(label).collect::<Vec<_>>().join(", "))
 }

@@ -3,7 +3,7 @@
 //! Numbers are those of Go: decimal with underscores between digits, hexadecimal, octal where a zero leads and no digit
 //! says otherwise, `Inf` and `NaN` in any case. A number too large to be one is refused rather than infinite.
 
-use crate::expr::Notation;
+use crate::expr::{Notation, UNITS};
 use crate::quote::go_quoted;
 use crate::token::{Fault, Token};
 
@@ -16,17 +16,6 @@ pub(super) struct Number {
     /// Milliseconds, of a duration: exact where seconds would round.
     millis: i64,
 }
-
-/// Units from the longest to the shortest, in which order they must stand, each once. A day has 24 hours, a year 365 days.
-const UNITS: [(&str, u64); 7] = [
-    ("y", 365 * 24 * 60 * 60 * 1000),
-    ("w", 7 * 24 * 60 * 60 * 1000),
-    ("d", 24 * 60 * 60 * 1000),
-    ("h", 60 * 60 * 1000),
-    ("m", 60 * 1000),
-    ("s", 1000),
-    ("ms", 1),
-];
 
 /// Prometheus counts durations in 64 bits of nanoseconds: 292 years.
 const DURATION_MAX_MS: u64 = i64::MAX as u64 / 1_000_000;
@@ -121,7 +110,7 @@ fn duration(text: &str) -> Result<i64, String> {
         let count: u64 = rest[..digits].parse().map_err(|_| invalid())?;
         let name = &rest[digits..digits + unit];
         let place = allowed.iter().position(|(own, _)| *own == name).ok_or_else(invalid)?;
-        let part = count.checked_mul(allowed[place].1).filter(|part| *part <= DURATION_MAX_MS);
+        let part = count.checked_mul(allowed[place].1.unsigned_abs()).filter(|part| *part <= DURATION_MAX_MS);
         total = part.and_then(|part| total.checked_add(part)).ok_or("duration out of range")?;
         allowed = &allowed[place + 1..];
         rest = &rest[digits + unit..];
