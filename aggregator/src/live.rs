@@ -383,8 +383,16 @@ impl Live {
         let inner = &mut *guard;
         inner.look_at_clock(wall, now);
         let unheard = inner.awaiting.names(&inner.agents, now);
-        let at = wall.max(inner.newest.min(wall + CLOCK_TOLERANCE));
+        let at = inner.evaluation_time(wall);
         look(Glance { head: &inner.head, unheard: &unheard, gaps: &inner.gaps, at })
+    }
+
+    /// The time at which rules look: see [`Glance::at`].
+    pub fn evaluation_time(&self) -> Timestamp {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let mut inner = self.lock();
+        inner.look_at_clock(wall, now);
+        inner.evaluation_time(wall)
     }
 
     /// Waits until samples came in that [`Live::take_dirty`] has not returned.
@@ -421,6 +429,10 @@ impl Inner {
             said: report::Said::default(),
             clock_difference_ms,
         }
+    }
+
+    fn evaluation_time(&self, wall: Timestamp) -> Timestamp {
+        wall.max(self.newest.min(wall + CLOCK_TOLERANCE))
     }
 
     fn append(&mut self, agent_id: Uuid, frames: &[Frame], news: News) -> Appended {

@@ -346,7 +346,7 @@ impl Engine {
     /// What the rule's expression gives now, and what is not known of it.
     fn look(&self, index: usize) -> (Result<Vec<alerting::Point>, String>, Doubt) {
         let rule = &self.rules[index];
-        let at = self.live.look(|glance| glance.at) - rule.loaded.offset;
+        let at = self.live.evaluation_time() - rule.loaded.offset;
         let started = self.clock.monotonic();
         let interrupt = || (self.clock.monotonic().saturating_sub(started) > LOOK_MAX).then_some(Interrupt::Timeout);
         let limits = Limits { interrupt: &interrupt, ..Limits::default() };

@@ -15,6 +15,10 @@ use tsdb::Origin;
 impl Live {
     /// Writes what a rule says at `at`: all that `source` says now.
     pub fn record(&self, source: &str, at: Timestamp, series: BTreeMap<SeriesKey, f64>) {
+        // Most alerts are not active most of the time.
+        if series.is_empty() && !self.lock().head.has_series(RULES, source) {
+            return;
+        }
         let (keys, values): (Vec<SeriesKey>, Vec<f64>) = series.into_iter().unzip();
         let series: Vec<SeriesDef> = keys.into_iter().map(|key| SeriesDef { key, kind: Kind::Gauge }).collect();
         let schema_id = SchemaBytes::encode(source, Duration::ZERO, &series).id;

@@ -247,6 +247,12 @@ impl Head {
         })
     }
 
+    /// Whether the current schema of an agent's source has any series.
+    pub fn has_series(&self, agent_id: Uuid, source: &str) -> bool {
+        let source = self.sources.get(&agent_id).and_then(|sources| sources.by_name.get(source));
+        source.is_some_and(|source| !source.series.is_empty())
+    }
+
     /// Series of the metric `name`, or all where there is no name to begin with.
     pub fn ids(&self, name: Option<&str>) -> impl Iterator<Item = SeriesId> {
         let named = name.map(|name| MetricName::try_new(name).ok().and_then(|name| self.by_name.get(&name)));
