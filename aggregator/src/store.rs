@@ -235,6 +235,16 @@ pub enum Scope {
     AllClinics,
 }
 
+impl Scope {
+    /// Whether something labelled with `clinic_id` (none: it belongs to no clinic) may be read.
+    pub fn admits(self, clinic_id: Option<&str>) -> bool {
+        match self {
+            Self::AllClinics => true,
+            Self::Clinic(wanted) => clinic_id.and_then(|text| Uuid::try_parse(text).ok()) == Some(wanted),
+        }
+    }
+}
+
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -1,7 +1,7 @@
 //! `/api/agents`: every known agent, those that stopped included.
 
 use super::Shared;
-use super::params::{Given, is_within};
+use super::params::Given;
 use super::problem::Problem;
 use crate::live::Agent;
 use axum::Json;
@@ -16,7 +16,7 @@ pub(super) async fn list(State(service): State<Shared>, given: Given) -> Result<
     let agents = service.pages.live.agents();
     let clinic = |agent: &Agent| agent.row.clinic_id.map(|id| id.to_string());
     let clocks = (service.pages.clock.wall(), service.pages.clock.monotonic());
-    let within = agents.iter().filter(|agent| is_within(scope, clinic(agent).as_deref()));
+    let within = agents.iter().filter(|agent| scope.admits(clinic(agent).as_deref()));
     let listed: Vec<Value> = within.map(|agent| to_json(agent, clocks)).collect();
     Ok(Json(json!({"agents": listed})))
 }

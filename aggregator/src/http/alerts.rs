@@ -3,7 +3,7 @@
 use super::Shared;
 use super::agents::rfc3339;
 use super::latest::number;
-use super::params::{Given, is_within};
+use super::params::Given;
 use super::problem::Problem;
 use crate::rules::board::RuleView;
 use crate::store::{AlertRow, Scope};
@@ -98,19 +98,17 @@ fn pending(rules: &[Arc<RuleView>], scope: Scope, firing: &HashSet<(&str, &str)>
         let fires = || firing.contains(&(rule.key.as_str(), instance.fingerprint.to_string().as_str()));
         instance.state == InstanceState::Pending && !fires()
     });
-    let within = waiting.filter(|(_, instance)| is_within(scope, instance.labels.get("clinic_id")));
+    let within = waiting.filter(|(_, instance)| scope.admits(instance.labels.get("clinic_id")));
     within.take(most).map(|(rule, instance)| pending_json(rule, instance)).collect()
 }
 
 fn pending_json(rule: &RuleView, instance: &Instance) -> Value {
-    let annotations: Map<String, Value> =
-        instance.annotations.iter().map(|(name, text)| (name.clone(), text.as_str().into())).collect();
     json!({
         "fingerprint": instance.fingerprint.to_string(),
         "name": rule.name,
         "group": rule.group,
         "labels": labels_json(&instance.labels),
-        "annotations": annotations,
+        "annotations": texts_json(&instance.annotations),
         "value": number(instance.value),
         "active_at": rfc3339(instance.active_at),
         "for_seconds": rule.kind.hold().as_secs_f64(),
@@ -118,6 +116,10 @@ fn pending_json(rule: &RuleView, instance: &Instance) -> Value {
     })
 }
 
-fn labels_json(labels: &Labels) -> Map<String, Value> {
+pub(super) fn labels_json(labels: &Labels) -> Map<String, Value> {
     labels.iter().map(|label| (label.name().into(), label.value().into())).collect()
+}
+
+pub(super) fn texts_json(pairs: &[(String, String)]) -> Map<String, Value> {
+    pairs.iter().map(|(name, text)| (name.clone(), text.as_str().into())).collect()
 }

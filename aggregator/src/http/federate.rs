@@ -31,9 +31,9 @@ pub(super) async fn page(State(service): State<Shared>, form: Form) -> Result<Re
     let written = aside(move || {
         let _place = place;
         let source = LiveSelect { live: &service.pages.live, scope };
-        let mut newest = Newest::new();
+        let (mut newest, now) = (Newest::new(), service.pages.clock.wall());
         for selector in &selectors {
-            select(&source, selector, service.pages.clock.wall(), &mut newest);
+            select(&source, selector, now, &mut newest);
         }
         write(&newest)
     });

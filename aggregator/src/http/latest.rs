@@ -1,7 +1,7 @@
 //! `/api/metrics/latest`: the newest sample of each series, as Prometheus's API writes samples.
 
 use super::aside::aside;
-use super::params::{Given, Params, is_within};
+use super::params::{Given, Params};
 use super::problem::Problem;
 use super::shown::{self, Shown};
 use super::{Pages, Shared};
@@ -30,7 +30,7 @@ fn page(pages: &Pages, params: &Params, scope: Scope, limit: usize) -> Json<Valu
             .iter()
             .all(|label| params.text(label).is_none_or(|wanted| key.labels.get(label).unwrap_or_default() == wanted));
         let named = params.text("name").is_none_or(|wanted| key.name.as_str() == wanted);
-        labels && named && is_within(scope, key.labels.get("clinic_id"))
+        labels && named && scope.admits(key.labels.get("clinic_id"))
     };
     let mut series = shown::everything(pages, asked);
     series.sort_unstable_by(|a, b| a.key.cmp(&b.key));

@@ -10,7 +10,7 @@
 
 use super::Shared;
 use super::agents::rfc3339;
-use super::params::{Given, is_within, refused};
+use super::params::{Given, refused};
 use super::problem::{Problem, shown};
 use crate::store::{GapRow, Ledger, LedgerQuery};
 use axum::Json;
@@ -51,7 +51,7 @@ pub(super) async fn show(
     let query = LedgerQuery { agent_id, from: from.unwrap_or(ever), to, limit: GAPS_MAX + 1 };
     let found = service.pages.store.load_ledger(&query).await.map_err(|error| Problem::store(&error))?;
     let clinic = |ledger: &Ledger| ledger.agent.clinic_id.map(|id| id.to_string());
-    let ledger = found.filter(|ledger| is_within(scope, clinic(ledger).as_deref())).ok_or_else(no_agent)?;
+    let ledger = found.filter(|ledger| scope.admits(clinic(ledger).as_deref())).ok_or_else(no_agent)?;
     Ok(Json(to_json(ledger, from, to)))
 }
 

@@ -76,14 +76,6 @@ impl Params {
     }
 }
 
-/// Whether something labelled with `clinic_id` (none: it belongs to no clinic) may be read in `scope`.
-pub(super) fn is_within(scope: Scope, clinic_id: Option<&str>) -> bool {
-    match scope {
-        Scope::AllClinics => true,
-        Scope::Clinic(wanted) => clinic_id.and_then(|text| Uuid::try_parse(text).ok()) == Some(wanted),
-    }
-}
-
 /// Milliseconds of a decimal number of seconds that lies within the calendar.
 #[expect(clippy::cast_possible_truncation, reason = "what lies within the calendar fits")]
 fn seconds(text: &str) -> Option<i64> {
@@ -152,9 +144,9 @@ mod tests {
         let id = "00000000-0000-0000-0000-0000000000c1";
         let scope = params("clinic_id", id).scope().expect("a clinic");
         let seen = [Some(id), Some("00000000-0000-0000-0000-0000000000C1"), Some("c1"), Some(""), None];
-        assert_eq!(seen.map(|of| is_within(scope, of)), [true, true, false, false, false]);
+        assert_eq!(seen.map(|of| scope.admits(of)), [true, true, false, false, false]);
         let everyone = given(&[]).expect("none").scope().expect("every clinic");
-        assert!(seen.into_iter().all(|of| is_within(everyone, of)));
+        assert!(seen.into_iter().all(|of| everyone.admits(of)));
         assert!(params("clinic_id", "all").scope().is_err());
     }
 

@@ -4,6 +4,7 @@
 //! Times are seconds with three decimals or none, values are texts (JSON has no NaN and no infinity), and nothing is
 //! `null`: prometheus `web/api/v1/json_codec.go`.
 
+use crate::http::latest::number;
 use promql::{Answer, LabelSet, Line, Point, Value};
 use proto::exposition::push_float;
 use proto::sample::Timestamp;
@@ -161,13 +162,6 @@ fn push_time(piece: &mut String, at: Timestamp) {
     if rest > 0 {
         let _ = write!(piece, ".{rest:03}");
     }
-}
-
-/// A value as text.
-pub(in crate::http) fn number(value: f64) -> String {
-    let mut text = String::new();
-    push_float(&mut text, value);
-    text
 }
 
 #[cfg(test)]

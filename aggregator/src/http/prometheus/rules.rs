@@ -2,16 +2,17 @@
 
 use super::envelope::{ApiError, Kind, Reply};
 use super::form::Form;
-use super::json::number;
-use crate::http::{Shared, agents::rfc3339, params::is_within};
+use crate::http::Shared;
+use crate::http::agents::rfc3339;
+use crate::http::alerts::{labels_json, texts_json};
+use crate::http::latest::number;
 use crate::rules::board::{RuleView, Shown};
 use crate::store::Scope;
 use alerting::{Instance, InstanceState};
 use axum::extract::State;
 use promql::{LabelSet, SeriesSelector};
-use proto::name::Labels;
 use proto::sample::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Every rule in its group, in the order of the file.
@@ -56,7 +57,7 @@ pub(super) async fn alerts(State(service): State<Shared>, form: Form) -> Result<
     let rules = service.pages.board.get();
     let instances = rules.iter().flat_map(|rule| rule.state.instances());
     let active = instances.filter(|instance| instance.state.is_active());
-    let within = active.filter(|instance| is_within(scope, instance.labels.get("clinic_id")));
+    let within = active.filter(|instance| scope.admits(instance.labels.get("clinic_id")));
     let alerts: Vec<Value> = within.map(alert).collect();
     Ok(Reply::of(&json!({"alerts": alerts})))
 }
@@ -165,7 +166,7 @@ impl Wanted {
                 let mut told = self.alerting(rule);
                 told["duration"] = hold.as_secs_f64().into();
                 told["keepFiringFor"] = keep_firing.as_secs_f64().into();
-                told["annotations"] = Value::Object(texts(annotations));
+                told["annotations"] = Value::Object(texts_json(annotations));
                 told
             }
             Shown::Record { .. } if self.recording => json!({"type": "recording"}),
@@ -173,7 +174,7 @@ impl Wanted {
         };
         told["name"] = rule.name.as_str().into();
         told["query"] = rule.query.as_str().into();
-        told["labels"] = Value::Object(texts(rule.kind.labels()));
+        told["labels"] = Value::Object(texts_json(rule.kind.labels()));
         told["health"] = rule.health.into();
         told["evaluationTime"] = rule.took.as_secs_f64().into();
         told["lastEvaluation"] = evaluated(rule.evaluated_at).into();
@@ -189,7 +190,7 @@ impl Wanted {
     fn alerting(&self, rule: &RuleView) -> Value {
         let active = || {
             let active = rule.state.instances().filter(|instance| instance.state.is_active());
-            active.filter(|instance| is_within(self.scope, instance.labels.get("clinic_id")))
+            active.filter(|instance| self.scope.admits(instance.labels.get("clinic_id")))
         };
         let state = match active().map(|instance| instance.state).max() {
             Some(InstanceState::Firing) => "firing",
@@ -207,8 +208,8 @@ impl Wanted {
 
 fn alert(instance: &Instance) -> Value {
     let mut told = json!({
-        "labels": of_labels(&instance.labels),
-        "annotations": texts(&instance.annotations),
+        "labels": labels_json(&instance.labels),
+        "annotations": texts_json(&instance.annotations),
         "state": instance.state.as_str(),
         "activeAt": rfc3339(instance.active_at),
         "value": exponent(instance.value),
@@ -233,14 +234,6 @@ fn exponent(value: f64) -> String {
 /// When; of what never was, what Prometheus says then.
 fn evaluated(at: Option<Timestamp>) -> String {
     at.and_then(rfc3339).unwrap_or_else(|| "0001-01-01T00:00:00Z".to_owned())
-}
-
-fn texts(pairs: &[(String, String)]) -> Map<String, Value> {
-    pairs.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()
-}
-
-fn of_labels(labels: &Labels) -> Map<String, Value> {
-    labels.iter().map(|label| (label.name().into(), label.value().into())).collect()
 }
 
 #[cfg(test)]

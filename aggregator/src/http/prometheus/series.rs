@@ -28,13 +28,11 @@ const ESCAPED: &str = "U__";
 /// Label names.
 pub(super) async fn labels(State(service): State<Shared>, form: Form) -> Result<Reply, ApiError> {
     let (asked, limit) = (Asked::read(&form)?, form.limit("limit")?);
-    let place = service.turns.take(QUERY_MAX).await?;
-    done(aside(move || {
-        let _place = place;
+    walk(service, move |service| {
         let mut names = BTreeSet::new();
-        asked.each(&service, &mut |labels| names.extend(labels.iter().map(|(name, _)| name.to_owned())));
+        asked.each(service, &mut |labels| names.extend(labels.iter().map(|(name, _)| name.to_owned())));
         list(names, limit)
-    }))
+    })
     .await
 }
 
@@ -49,18 +47,16 @@ pub(super) async fn label_values(
         return Err(ApiError::new(Kind::BadData, format!("invalid label name: {name:?}")));
     }
     let (asked, limit) = (Asked::read(&form)?, form.limit("limit")?);
-    let place = service.turns.take(QUERY_MAX).await?;
-    done(aside(move || {
-        let _place = place;
+    walk(service, move |service| {
         let mut values = BTreeSet::new();
-        asked.each(&service, &mut |labels| {
+        asked.each(service, &mut |labels| {
             let value = labels.get(&name);
             if !value.is_empty() && !values.contains(value) {
                 values.insert(value.to_owned());
             }
         });
         list(values, limit)
-    }))
+    })
     .await
 }
 
@@ -70,11 +66,9 @@ pub(super) async fn series(State(service): State<Shared>, form: Form) -> Result<
     if asked.selectors.is_empty() {
         return Err(ApiError::new(Kind::BadData, "no match[] parameter provided"));
     }
-    let place = service.turns.take(QUERY_MAX).await?;
-    done(aside(move || {
-        let _place = place;
+    walk(service, move |service| {
         let mut found = BTreeSet::new();
-        asked.each(&service, &mut |labels| {
+        asked.each(service, &mut |labels| {
             found.insert(labels.clone());
         });
         let mut data = String::from("[");
@@ -85,7 +79,7 @@ pub(super) async fn series(State(service): State<Shared>, form: Form) -> Result<
         }
         data.push(']');
         Reply { data, warnings: truncated(found.len() > most), infos: Vec::new() }
-    }))
+    })
     .await
 }
 
@@ -93,9 +87,7 @@ pub(super) async fn series(State(service): State<Shared>, form: Form) -> Result<
 pub(super) async fn metadata(State(service): State<Shared>, form: Form) -> Result<Reply, ApiError> {
     let (limit, wanted) = (form.limit("limit")?, form.text("metric").map(str::to_owned));
     let asked = Asked::everything(&form)?;
-    let place = service.turns.take(QUERY_MAX).await?;
-    done(aside(move || {
-        let _place = place;
+    walk(service, move |service| {
         let mut told: BTreeMap<String, Value> = BTreeMap::new();
         LiveSelect { live: &service.pages.live, scope: asked.scope }.series(&[], asked.stretch, &mut |series| {
             let name = series.key().name.as_str();
@@ -109,7 +101,7 @@ pub(super) async fn metadata(State(service): State<Shared>, form: Form) -> Resul
         });
         let kept: Map<String, Value> = told.into_iter().take(limit.unwrap_or(usize::MAX)).collect();
         Reply::of(&Value::Object(kept))
-    }))
+    })
     .await
 }
 
@@ -120,14 +112,12 @@ pub(super) async fn status(State(service): State<Shared>, form: Form) -> Result<
         return Err(ApiError::new(Kind::BadData, format!("limit must be at most {TOP_MAX}")));
     }
     let asked = Asked::everything(&form)?;
-    let place = service.turns.take(QUERY_MAX).await?;
-    done(aside(move || {
-        let _place = place;
+    walk(service, move |service| {
         let mut census = Census::default();
-        asked.each(&service, &mut |labels| census.count(labels));
+        asked.each(service, &mut |labels| census.count(labels));
         let data = census.to_json(service.pages.live.read(tsdb::Head::times), limit);
         Reply::of(&data)
-    }))
+    })
     .await
 }
 
@@ -165,8 +155,14 @@ impl Asked {
 
 // === what is answered ===
 
-async fn done(work: impl Future<Output = Result<Reply, crate::http::problem::Problem>>) -> Result<Reply, ApiError> {
-    work.await.map_err(|_| ApiError::new(Kind::Internal, "the series could not be listed, through a fault of ours"))
+/// Does `work`, which walks over the series, when its turn comes, on a thread that may block; the turn ends with it.
+async fn walk(service: Shared, work: impl FnOnce(&Shared) -> Reply + Send + 'static) -> Result<Reply, ApiError> {
+    let place = service.turns.take(QUERY_MAX).await?;
+    let done = aside(move || {
+        let _place = place;
+        work(&service)
+    });
+    done.await.map_err(|_| ApiError::new(Kind::Internal, "the series could not be listed, through a fault of ours"))
 }
 
 fn list(found: BTreeSet<String>, limit: Option<usize>) -> Reply {

@@ -1,10 +1,9 @@
 //! `/api/agents`, `/api/metrics/latest`, `/api/alerts`.
 
-use super::house::{House, START};
+use super::house::{House, START, late};
 use crate::rules::board::{RuleView, Shown};
 use crate::store::{AlertRow, EvaluationRow};
-use alerting::{Fingerprint, Instance, InstanceState, RuleState};
-use proto::name::Labels;
+use alerting::{Instance, InstanceState, RuleState};
 use proto::sample::STALE;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -96,20 +95,7 @@ fn alert(number: u128, clinic_id: Option<Uuid>, status: &str) -> AlertRow {
 
 fn instance(state: InstanceState, clinic_id: Option<Uuid>) -> Instance {
     let clinic = clinic_id.map(|id| id.to_string().to_uppercase()).unwrap_or_default();
-    let labels = Labels::try_new([("alertname", "Late"), ("clinic_id", clinic.as_str())]).expect("legal");
-    Instance {
-        fingerprint: Fingerprint::of(&labels),
-        labels,
-        annotations: vec![("summary".into(), "late".into())],
-        state,
-        value: 95.5,
-        active_at: START,
-        fired_at: None,
-        resolved_at: None,
-        keep_firing_since: None,
-        held: Duration::from_secs(30),
-        absent: Duration::ZERO,
-    }
+    late(&[("clinic_id", &clinic)], state)
 }
 
 /// Two active alerts and a resolved one in the database, two pending and a firing one on the board.

@@ -4,9 +4,10 @@ use crate::http::{Front, Health, Pages, Service, serve};
 use crate::live::Live;
 use crate::rules::board::Board;
 use crate::store::{self, Store};
+use alerting::{Fingerprint, Instance, InstanceState};
 use proto::convert::SchemaBytes;
 use proto::message::{Hello, Position};
-use proto::name::SeriesKey;
+use proto::name::{Labels, SeriesKey};
 use proto::sample::{Frame, Kind, Pass, Schema, SeriesDef, Timestamp};
 use proto::telemetry::Telemetry;
 use reqwest::{Client, RequestBuilder};
@@ -175,6 +176,24 @@ pub(in crate::http) fn hello(
         agent_version: "0.1.0".into(),
         run_id: Uuid::from_u128(1),
         last: Position { epoch: 1, seq: 0 },
+    }
+}
+
+/// An instance of the alert `Late`.
+pub(in crate::http) fn late(labels: &[(&str, &str)], state: InstanceState) -> Instance {
+    let labels = Labels::try_new(labels.iter().copied().chain([("alertname", "Late")])).expect("legal");
+    Instance {
+        fingerprint: Fingerprint::of(&labels),
+        labels,
+        annotations: vec![("summary".into(), "late".into())],
+        state,
+        value: 95.5,
+        active_at: START,
+        fired_at: None,
+        resolved_at: None,
+        keep_firing_since: None,
+        held: Duration::from_secs(30),
+        absent: Duration::ZERO,
     }
 }
 

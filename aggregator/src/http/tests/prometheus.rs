@@ -1,9 +1,8 @@
 //! `/api/v1/…`: what Grafana and scripts call, answered as Prometheus answers.
 
-use super::house::{Answer, House, START};
+use super::house::{Answer, House, START, late};
 use crate::rules::board::{RuleView, Shown};
-use alerting::{Fingerprint, Instance, InstanceState, RuleState};
-use proto::name::Labels;
+use alerting::{InstanceState, RuleState};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -244,22 +243,7 @@ async fn the_head_is_counted_by_what_it_holds() {
 /// A rule with a pending and a firing instance, and one that never was evaluated.
 async fn with_rules() -> House {
     let house = House::open().await;
-    let instance = |instance: &str, state| {
-        let labels = Labels::try_new([("alertname", "Late"), ("instance", instance)]).expect("legal");
-        Instance {
-            fingerprint: Fingerprint::of(&labels),
-            labels,
-            annotations: vec![("summary".into(), "late".into())],
-            state,
-            value: 95.5,
-            active_at: START,
-            fired_at: None,
-            resolved_at: None,
-            keep_firing_since: None,
-            held: Duration::from_secs(30),
-            absent: Duration::ZERO,
-        }
-    };
+    let instance = |instance: &str, state| late(&[("instance", instance)], state);
     let instances = [instance("a", InstanceState::Pending), instance("b", InstanceState::Firing)];
     let late = RuleView {
         key: "g/Late/0".into(),
